@@ -1,0 +1,229 @@
+"""The only door to other programs: argv lists, a built environment, our errors, deadlines.
+
+Built on the `sh` library, with its terminal, its truncated errors and its bounded buffers switched off.
+"""
+
+import contextlib
+import logging
+import os
+import re
+import shlex
+import shutil
+import signal
+import sys
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import sh
+
+from common.errors import CommandError, DeadlineError, DiskFullError, NetworkError, ReleaseError, ToolMissingError
+
+log = logging.getLogger(__name__)
+
+Arg = str | Path
+PROGRAMS = Path(__file__).with_name("programs.txt")
+# What a program may inherit; everything else is left behind. The certificates and proxies are the machine's own
+# way to its package mirror, SOURCE_DATE_EPOCH is how every builder is told its time.
+INHERITED = (
+    "HOME", "LOGNAME", "PATH", "SOURCE_DATE_EPOCH", "TMPDIR", "USER",
+    "CURL_CA_BUNDLE", "SSL_CERT_DIR", "SSL_CERT_FILE",
+    "http_proxy", "https_proxy", "no_proxy",
+)  # fmt: skip
+TAIL_LINES = 25
+_DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded|write failed.*ENOSPC", re.IGNORECASE)
+_NO_NETWORK = re.compile(
+    r"Temporary failure resolving|Could not resolve|Name or service not known|Network is unreachable"
+    r"|Could not connect to|Connection refused|Connection timed out|Unable to connect to"
+)
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment a program gets: a few inherited variables, a fixed locale and `extra`."""
+    kept = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    return {"PATH": os.defpath, "HOME": "/", **kept, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive", **(extra or {})}
+
+
+def programs() -> dict[str, str]:
+    """What common/programs.txt lists: program (or file) -> Debian package."""
+    lines = (line.split("#")[0].split() for line in PROGRAMS.read_text().splitlines())
+    return {words[0]: words[1] for words in lines if words}
+
+
+def find(program: str) -> Path:
+    """Where `program` is; ToolMissingError, with the package to install, when it is nowhere."""
+    found = shutil.which(program, path=environment()["PATH"])
+    if found is None:
+        package = programs().get(Path(program).name, Path(program).name)
+        raise ToolMissingError(f"{program!r} is not installed", hint=f"apt-get install {package}")
+    return Path(found)
+
+
+def run(
+    argv: Sequence[Arg],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    ok: Collection[int] = (0,),
+    timeout: float | None = None,
+    quiet: bool = False,
+) -> None:
+    """Run one program to its end; what it prints goes to our stderr.
+
+    Args:
+        argv: the program and its arguments; never a shell line.
+        env: variables on top of `environment()`.
+        ok: exit codes that mean success.
+        timeout: seconds after which it is killed and DeadlineError raised.
+        quiet: keep its output for the error message, print none of it.
+
+    Raises:
+        ToolMissingError, DeadlineError, DiskFullError, NetworkError, CommandError: with the last lines it printed.
+    """
+    _execute(argv, cwd=cwd, env=env, ok=ok, timeout=timeout, stdin=None, out=None, quiet=quiet)
+
+
+def capture(
+    argv: Sequence[Arg],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    ok: Collection[int] = (0,),
+    timeout: float | None = None,
+    stdin: str | None = None,
+) -> str:
+    """Run one program and return its whole stdout; its stderr goes into the error, if there is one."""
+    out: list[str] = []
+    _execute(argv, cwd=cwd, env=env, ok=ok, timeout=timeout, stdin=stdin, out=out, quiet=True)
+    return "".join(out)
+
+
+def _execute(
+    argv: Sequence[Arg],
+    *,
+    cwd: Path | None,
+    env: Mapping[str, str] | None,
+    ok: Collection[int],
+    timeout: float | None,
+    stdin: str | None,
+    out: list[str] | None,
+    quiet: bool,
+) -> None:
+    words = [os.fspath(word) for word in argv]
+    tail: deque[str] = deque(maxlen=TAIL_LINES)
+
+    def heard(line: str) -> None:
+        tail.append(line.rstrip("\n"))
+        if not quiet:
+            sys.stderr.write(line)
+
+    log.log(logging.DEBUG if quiet else logging.INFO, "+ %s", shlex.join(words))
+    try:
+        with Path(os.devnull).open() as nothing:
+            sh.Command(str(find(words[0])))(
+                *words[1:],
+                **_settings(cwd, env),
+                _in=nothing if stdin is None else stdin,
+                _out=heard if out is None else out.append,
+                _err=heard,
+                _ok_code=list(ok),
+                _timeout=timeout,
+            )
+    except sh.TimeoutException as err:
+        raise DeadlineError(
+            f"{words[0]} did not finish in {timeout:g} s", details="\n".join([f"command: {shlex.join(words)}", *tail])
+        ) from err
+    except sh.ErrorReturnCode as err:
+        raise failure(words, err.exit_code, list(tail)) from err
+
+
+def _settings(cwd: Path | None, env: Mapping[str, str] | None) -> dict[str, Any]:
+    return {
+        "_cwd": cwd,
+        "_env": environment(env),
+        "_tty_out": False,
+        "_decode_errors": "replace",
+        "_no_out": False,
+        "_internal_bufsize": 0,
+    }
+
+
+def failure(argv: Sequence[str], exit_code: int, tail: Sequence[str]) -> ReleaseError:
+    """The error for a program that failed: the kind is read from what it said last."""
+    details = "\n".join([f"command: {shlex.join(argv)}", *tail])
+    said = "\n".join(tail)
+    if _DISK_FULL.search(said):
+        return DiskFullError(
+            f"no space left on the disk while running {argv[0]}", details=details,
+            hint="free some space, then run the same command again",
+        )  # fmt: skip
+    if found := _NO_NETWORK.search(said):
+        return NetworkError(
+            f"{argv[0]} could not reach a server: {found.group()}", details=details,
+            hint="check the network and the apt sources (./run invoke doctor), then run the same command again",
+        )  # fmt: skip
+    how = f"was ended by {signal.Signals(-exit_code).name}" if exit_code < 0 else f"exited with {exit_code}"
+    return CommandError(f"{argv[0]} {how}", details=details)
+
+
+class Process:
+    """A program that runs in the background, in a process group of its own."""
+
+    def __init__(self, argv: Sequence[str], running: sh.RunningCommand, tail: deque[str]) -> None:
+        self.argv, self._running, self._tail = argv, running, tail
+
+    @property
+    def pid(self) -> int:
+        """Its process id, which is its process group too."""
+        pid: int = self._running.pid
+        return pid
+
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return bool(self._running.is_alive())
+
+    def tail(self) -> str:
+        """The last lines it printed."""
+        return "\n".join(self._tail)
+
+    def stop(self, *, grace: float = 10.0) -> None:
+        """End the whole group: SIGTERM, and SIGKILL after `grace` seconds."""
+        for signum, wait in ((signal.SIGTERM, grace), (signal.SIGKILL, 10.0)):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signum)
+            with contextlib.suppress(sh.TimeoutException, sh.ErrorReturnCode):
+                self._running.wait(timeout=wait)
+            if not self.alive():
+                return
+
+
+@contextlib.contextmanager
+def started(
+    argv: Sequence[Arg],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    quiet: bool = True,
+    grace: float = 10.0,
+) -> Iterator[Process]:
+    """A program in the background for as long as the `with` lasts; stopped with its whole group at the end."""
+    words = [os.fspath(word) for word in argv]
+    tail: deque[str] = deque(maxlen=TAIL_LINES)
+
+    def heard(line: str) -> None:
+        tail.append(line.rstrip("\n"))
+        if not quiet:
+            sys.stderr.write(line)
+
+    log.info("+ %s &", shlex.join(words))
+    with Path(os.devnull).open() as nothing:
+        running = sh.Command(str(find(words[0])))(
+            *words[1:], **_settings(cwd, env),
+            _in=nothing, _out=heard, _err=heard, _bg=True, _bg_exc=False, _new_session=True,
+        )  # fmt: skip
+    process = Process(words, running, tail)
+    try:
+        yield process
+    finally:
+        process.stop(grace=grace)

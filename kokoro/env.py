@@ -1,0 +1,122 @@
+"""The environment a Kokoro build runs in, read once into a frozen dataclass: the only place that looks.
+
+The variables are those of Kokoro (KOKORO_*), plus what narrows the matrix and comes from a job's env_vars or from the
+local runner: RELEASES, ARCHES, IMAGE_TYPES (words separated by spaces), BRANCH and SOURCE_DATE_EPOCH.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.branches import Branch, branch_of_milestone, find_branch
+from common.errors import ConfigError, UsageError
+
+SCM = "cros-container-guest-tools"
+
+
+@dataclass(frozen=True, kw_only=True)
+class KokoroEnv:
+    """Where a build finds things and leaves them, and what it builds for.
+
+    Attributes:
+        job_name: the whole slash path, `cros-containers/crostini-guest/72/apt_repo`.
+        artifacts_dir: KOKORO_ARTIFACTS_DIR; what the .cfg's globs match below it is handed on.
+        gfile_dir: KOKORO_GFILE_DIR, with the parents' artifacts and the gfile_resources. Read-only.
+        keystore_dir: KOKORO_KEYSTORE_DIR, or None where the build may see no key.
+        store: the directory that stands for gs://, or None where the build may touch no bucket (CROS_STORE).
+        cache_dir: kept from one run to the next where there is a local runner (CROS_CACHE_DIR); may be deleted.
+        commit: the commit it is built from, or "".
+        source_date_epoch: seconds; the newest time anything built may carry.
+        branch: the Chrome OS branch, from branches.toml.
+        releases, arches, image_types: the part of the branch's matrix to build, in the order of branches.toml.
+    """
+
+    job_name: str
+    artifacts_dir: Path
+    gfile_dir: Path
+    keystore_dir: Path | None
+    store: Path | None
+    cache_dir: Path
+    commit: str
+    source_date_epoch: int
+    branch: Branch
+    releases: tuple[str, ...]
+    arches: tuple[str, ...]
+    image_types: tuple[str, ...]
+
+    @property
+    def source(self) -> Path:
+        """The checkout, under the artifacts directory as Kokoro lays it."""
+        return self.artifacts_dir / "git" / SCM
+
+    @property
+    def build(self) -> str:
+        """The last word of the job's name: `apt_repo`, `lxd_container_amd64_bookworm`."""
+        return self.job_name.rsplit("/", 1)[-1]
+
+    @property
+    def milestone(self) -> int:
+        """The milestone, the sub-directory of every bucket."""
+        return self.branch.milestone
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str]) -> "KokoroEnv":
+        """Read the environment.
+
+        Raises:
+            ConfigError: a variable is missing or makes no sense.
+            UsageError: a release, architecture or image type the branch does not have.
+        """
+        job_name = _wanted(environ, "KOKORO_JOB_NAME")
+        branch = _branch(environ, job_name)
+        artifacts = Path(_wanted(environ, "KOKORO_ARTIFACTS_DIR"))
+        keystore, store = environ.get("KOKORO_KEYSTORE_DIR"), environ.get("CROS_STORE")
+        epoch = _wanted(environ, "SOURCE_DATE_EPOCH")
+        if not epoch.isdecimal():
+            raise ConfigError(f"SOURCE_DATE_EPOCH is {epoch!r}, not a number of seconds", hint="git log -1 --format=%ct")
+        return cls(
+            job_name=job_name,
+            artifacts_dir=artifacts,
+            gfile_dir=Path(_wanted(environ, "KOKORO_GFILE_DIR")),
+            keystore_dir=Path(keystore) if keystore else None,
+            store=Path(store) if store else None,
+            cache_dir=Path(environ.get("CROS_CACHE_DIR") or artifacts / ".cache"),
+            commit=environ.get("KOKORO_GIT_COMMIT", ""),
+            source_date_epoch=int(epoch),
+            branch=branch,
+            releases=branch.narrowed("release", environ.get("RELEASES", "").split()),
+            arches=branch.narrowed("arch", environ.get("ARCHES", "").split()),
+            image_types=branch.narrowed("image type", environ.get("IMAGE_TYPES", "").split()),
+        )
+
+
+def is_kokoro(environ: Mapping[str, str]) -> bool:
+    """Whether we run inside a Kokoro build (or the local runner's), and not at a desk."""
+    return "KOKORO_ARTIFACTS_DIR" in environ
+
+
+def _wanted(environ: Mapping[str, str], name: str) -> str:
+    value = environ.get(name, "")
+    if not value:
+        raise ConfigError(f"{name} is not set", hint="at a desk, name a branch: ./run invoke BUILD --branch BRANCH")
+    return value
+
+
+def _branch(environ: Mapping[str, str], job_name: str) -> Branch:
+    """The branch of a job: field 3 of its name is the milestone; BRANCH, where given, has to agree."""
+    fields = job_name.split("/")
+    if len(fields) != 4 or not fields[2].isdecimal():
+        raise ConfigError(
+            f"KOKORO_JOB_NAME {job_name!r} has no milestone as its third field",
+            hint="it looks like cros-containers/crostini-guest/72/apt_repo",
+        )
+    milestone = int(fields[2])
+    if not environ.get("BRANCH"):
+        return branch_of_milestone(milestone)
+    branch = find_branch(environ["BRANCH"])
+    if branch.milestone != milestone:
+        raise UsageError(
+            f"branch {branch.name!r} is milestone {branch.milestone}, but the job is {job_name!r}",
+            hint="leave one of the two out",
+        )
+    return branch

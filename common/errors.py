@@ -162,8 +162,9 @@ def from_os_error(err: OSError) -> ReleaseError | None:
     """The member of our family that says the same as this OSError, if there is one."""
     match err.errno:
         case errno.ENOSPC | errno.EDQUOT:
+            where = f" that holds {err.filename!r}" if err.filename else ""
             return DiskFullError(
-                f"no space left on the disk that holds {err.filename!r}" if err.filename else "no space left on the disk",
+                f"no space left on the disk{where}",
                 hint="free some space (./run invoke clean removes out/), then run the same command again",
             )
         case errno.EACCES | errno.EPERM | errno.EROFS:

@@ -44,5 +44,5 @@ def workspace(prefix: str, *, parent: Path | None = None) -> Iterator[Path]:
 
 def secret_parent() -> Path | None:
     """Where short-lived secrets go: memory, with a short path (a GnuPG socket path must stay under 108 bytes)."""
-    memory = Path("/dev/shm")  # noqa: S108, the point is that it is memory
+    memory = Path("/dev/shm")
     return memory if os.access(memory, os.W_OK) else None

@@ -32,9 +32,8 @@ class Manifest:
         entries = []
         for path in sorted(directory.rglob("*")):
             if path.is_symlink():
-                raise ArtifactError(
-                    f"artifact {path.relative_to(directory).as_posix()!r} is a symlink", hint="copy the file it points at"
-                )
+                name = path.relative_to(directory).as_posix()
+                raise ArtifactError(f"artifact {name!r} is a symlink", hint="copy the file it points at")
             if path.is_file():
                 name = path.relative_to(directory).as_posix()
                 entries.append(Entry(name, path.stat().st_size, sha256_of(path)))
@@ -50,7 +49,7 @@ class Manifest:
         try:
             data = json.loads(path.read_text())
             if data["format"] != FORMAT:
-                raise ArtifactError(f"{path}: manifest format {data['format']!r} is not {FORMAT}", hint="run the job again")
+                raise ArtifactError(f"{path}: format {data['format']!r} is not {FORMAT}", hint="run the job again")
             return cls(tuple(Entry(**entry) for entry in data["artifacts"]))
         except FileNotFoundError as err:
             raise ArtifactError(f"{path} is missing", hint="run the job that makes it") from err
@@ -90,5 +89,7 @@ class Manifest:
                 wrong.append(f"{entry.path}: {err.strerror}")
         if wrong:
             raise ArtifactError(
-                f"{directory} is not what its manifest says", details="\n".join(wrong), hint="run the job that makes it again"
+                f"{directory} is not what its manifest says",
+                details="\n".join(wrong),
+                hint="run the job that makes it again",
             )

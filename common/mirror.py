@@ -10,6 +10,11 @@ KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _HINT = "add a Debian entry to /etc/apt/sources.list.d (deb822 or one-line), then run apt-get update"
 
 
+def native_arch() -> str:
+    """This machine's architecture, in Debian's word."""
+    return tools.capture(["dpkg", "--print-architecture"]).strip()
+
+
 @dataclass(frozen=True)
 class Mirror:
     """The URIs of Debian's archive and of its security archive, without a final slash."""

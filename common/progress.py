@@ -32,7 +32,9 @@ class Progress:
 
 def configure_logging(*, verbose: bool = False) -> None:
     """Set the one logger up; called by entry points only."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr, force=True)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr, force=True
+    )
     logging.getLogger("common").setLevel(logging.DEBUG if verbose else logging.INFO)
     for chatty in ("sh", "urllib3", "ws4py", "gnupg"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -75,6 +75,20 @@ class Table:
                 raise ConfigError(f"{self.where}: {key} has {word!r} twice", hint="leave one of the two out")
         return words
 
+    def text(self, key: str) -> str:
+        """Any string that is not empty."""
+        value = self._wanted(key)
+        if not isinstance(value, str) or not value:
+            raise ConfigError(f"{self.where}: {key} is {value!r}, not a text", hint=f'{key} = "..."')
+        return value
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """A list of any strings; empty where the key is missing."""
+        value = self._content.get(key, [])
+        if not isinstance(value, list) or not all(isinstance(text, str) and text for text in value):
+            raise ConfigError(f"{self.where}: {key} is {value!r}, not a list of texts", hint=f'{key} = ["..."]')
+        return tuple(value)
+
     def _wanted(self, key: str) -> object:
         if key not in self._content:
             raise ConfigError(f"{self.where}: {key!r} is missing", hint=f"add a line {key} = ...")

@@ -42,7 +42,8 @@ _NO_NETWORK = re.compile(
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment a program gets: a few inherited variables, a fixed locale and `extra`."""
     kept = {name: os.environ[name] for name in INHERITED if name in os.environ}
-    return {"PATH": os.defpath, "HOME": "/", **kept, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive", **(extra or {})}
+    fixed = {"LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
+    return {"PATH": os.defpath, "HOME": "/", **kept, **fixed, **(extra or {})}
 
 
 def programs() -> dict[str, str]:
@@ -183,6 +184,14 @@ class Process:
         """Whether it still runs."""
         return bool(self._running.is_alive())
 
+    @property
+    def exit_code(self) -> int:
+        """How it ended; waits for that. Negative for the signal that ended it."""
+        with contextlib.suppress(sh.ErrorReturnCode):
+            self._running.wait()
+        code: int = self._running.exit_code
+        return code
+
     def tail(self) -> str:
         """The last lines it printed."""
         return "\n".join(self._tail)
@@ -205,9 +214,21 @@ def started(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     quiet: bool = True,
+    log_file: Path | None = None,
+    only_env: Mapping[str, str] | None = None,
     grace: float = 10.0,
 ) -> Iterator[Process]:
-    """A program in the background for as long as the `with` lasts; stopped with its whole group at the end."""
+    """A program in the background for as long as the `with` lasts; stopped with its whole group at the end.
+
+    Args:
+        argv: the program and its arguments.
+        cwd: where it runs.
+        env: variables on top of `environment()`.
+        quiet: keep its last lines only, print none.
+        log_file: append its output there instead; then nothing is kept.
+        only_env: its whole environment, instead of `environment()`.
+        grace: seconds between SIGTERM and SIGKILL.
+    """
     words = [os.fspath(word) for word in argv]
     tail: deque[str] = deque(maxlen=TAIL_LINES)
 
@@ -216,11 +237,16 @@ def started(
         if not quiet:
             sys.stderr.write(line)
 
-    log.info("+ %s &", shlex.join(words))
-    with Path(os.devnull).open() as nothing:
+    log.log(logging.DEBUG if log_file else logging.INFO, "+ %s &", shlex.join(words))
+    settings = _settings(cwd, env)
+    if only_env is not None:
+        settings["_env"] = dict(only_env)
+    with contextlib.ExitStack() as stack:
+        out = stack.enter_context(log_file.open("ab")) if log_file else heard
+        nothing = stack.enter_context(Path(os.devnull).open())
         running = sh.Command(str(find(words[0])))(
-            *words[1:], **_settings(cwd, env),
-            _in=nothing, _out=heard, _err=heard, _bg=True, _bg_exc=False, _new_session=True,
+            *words[1:], **settings,
+            _in=nothing, _out=out, _err=out, _bg=True, _bg_exc=False, _new_session=True,
         )  # fmt: skip
     process = Process(words, running, tail)
     try:

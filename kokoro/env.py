@@ -4,7 +4,8 @@ The variables are those of Kokoro (KOKORO_*), plus what narrows the matrix and c
 local runner: RELEASES, ARCHES, IMAGE_TYPES (words separated by spaces), BRANCH and SOURCE_DATE_EPOCH.
 """
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +60,11 @@ class KokoroEnv:
         """The milestone, the sub-directory of every bucket."""
         return self.branch.milestone
 
+    @staticmethod
+    def source_of(environ: Mapping[str, str]) -> Path:
+        """The checkout of a Kokoro build. ConfigError: KOKORO_ARTIFACTS_DIR is not set."""
+        return Path(_wanted(environ, "KOKORO_ARTIFACTS_DIR")) / "git" / SCM
+
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> "KokoroEnv":
         """Read the environment.
@@ -69,11 +75,14 @@ class KokoroEnv:
         """
         job_name = _wanted(environ, "KOKORO_JOB_NAME")
         branch = _branch(environ, job_name)
+        words = job_name.rsplit("/", 1)[-1].split("_")
         artifacts = Path(_wanted(environ, "KOKORO_ARTIFACTS_DIR"))
         keystore, store = environ.get("KOKORO_KEYSTORE_DIR"), environ.get("CROS_STORE")
         epoch = _wanted(environ, "SOURCE_DATE_EPOCH")
         if not epoch.isdecimal():
-            raise ConfigError(f"SOURCE_DATE_EPOCH is {epoch!r}, not a number of seconds", hint="git log -1 --format=%ct")
+            raise ConfigError(
+                f"SOURCE_DATE_EPOCH is {epoch!r}, not a number of seconds", hint="git log -1 --format=%ct"
+            )
         return cls(
             job_name=job_name,
             artifacts_dir=artifacts,
@@ -84,10 +93,15 @@ class KokoroEnv:
             commit=environ.get("KOKORO_GIT_COMMIT", ""),
             source_date_epoch=int(epoch),
             branch=branch,
-            releases=branch.narrowed("release", environ.get("RELEASES", "").split()),
-            arches=branch.narrowed("arch", environ.get("ARCHES", "").split()),
+            releases=branch.narrowed("release", _words(environ, "RELEASES", words, branch.releases)),
+            arches=branch.narrowed("arch", _words(environ, "ARCHES", words, branch.arches)),
             image_types=branch.narrowed("image type", environ.get("IMAGE_TYPES", "").split()),
         )
+
+
+def environment() -> Mapping[str, str]:
+    """The variables of this process."""
+    return os.environ
 
 
 def is_kokoro(environ: Mapping[str, str]) -> bool:
@@ -95,10 +109,15 @@ def is_kokoro(environ: Mapping[str, str]) -> bool:
     return "KOKORO_ARTIFACTS_DIR" in environ
 
 
+def _words(environ: Mapping[str, str], name: str, of_job: Sequence[str], known: Sequence[str]) -> Sequence[str]:
+    """What a variable narrows an axis to; else what the job's name says: `lxd_container_amd64_bookworm`."""
+    return environ.get(name, "").split() or [word for word in of_job if word in known]
+
+
 def _wanted(environ: Mapping[str, str], name: str) -> str:
     value = environ.get(name, "")
     if not value:
-        raise ConfigError(f"{name} is not set", hint="at a desk, name a branch: ./run invoke BUILD --branch BRANCH")
+        raise ConfigError(f"{name} is not set", hint="Kokoro and the local runner set it")
     return value
 
 

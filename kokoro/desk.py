@@ -1,0 +1,129 @@
+"""What the tasks do at a desk: parse what was asked for, and hand it to the runner, the server or the doctor."""
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from common.branches import find_branch, jobs_table
+from common.errors import UsageError
+from common.files import ROOT, write_atomically
+from kokoro import env
+from kokoro.flows import CONTINUOUS, Build, Flow, Selection, read_flows
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """The words of a command line that choose a branch and narrow its matrix."""
+
+    branch: str
+    releases: Sequence[str]
+    arches: Sequence[str]
+    image_types: Sequence[str]
+
+    def selection(self) -> Selection:
+        """What they mean. UsageError: no branch, or one of them is unknown."""
+        from common.mirror import native_arch
+
+        if not self.branch:
+            raise UsageError(
+                "no branch is named", hint="--branch release-R72-11316.B (./run invoke branches lists them)"
+            )
+        return Selection.of(
+            find_branch(self.branch), releases=self.releases, arches=self.arches,
+            image_types=self.image_types, native_arch=native_arch(),
+        )  # fmt: skip
+
+
+def build(build: Build, *, matrix: Matrix, deps: bool, force: bool, parallel: int, out: str) -> None:
+    """Run one build: as itself where Kokoro's environment says so, else through the local runner."""
+    environ = env.environment()
+    if env.is_kokoro(environ):
+        from kokoro.entry import run_build
+
+        said = {
+            "BRANCH": matrix.branch, "RELEASES": " ".join(matrix.releases), "ARCHES": " ".join(matrix.arches),
+            "IMAGE_TYPES": " ".join(matrix.image_types),
+        }  # fmt: skip
+        run_build(build.name, {**environ, **{name: value for name, value in said.items() if value}})
+        return
+    _run(CONTINUOUS, matrix, only=build.name, deps=deps, force=force, parallel=parallel, out=out)
+
+
+def flow(flow: Flow, *, matrix: Matrix, force: bool, parallel: int, out: str) -> None:
+    """Run a whole flow through the local runner."""
+    _run(flow.name, matrix, only="", deps=True, force=force, parallel=parallel, out=out)
+
+
+def _run(name: str, matrix: Matrix, *, only: str, deps: bool, force: bool, parallel: int, out: str) -> None:
+    from kokoro import runner  # not at the top: it brings in what a build's own process has no use for
+
+    if parallel < 0:
+        raise UsageError(f"--jobs {parallel} is below 0", hint="0 means as many as there are processors")
+    request = runner.Request(
+        flow=name, selection=matrix.selection(), only=only, deps=deps, force=force,
+        parallel=parallel or os.cpu_count() or 1, out=out_directory(out),
+    )  # fmt: skip
+    runner.run(request, Console())
+
+
+def out_directory(text: str) -> Path:
+    """What --out means: out/ of the checkout without it."""
+    return Path(text).absolute() if text else ROOT / "out"
+
+
+def print_branches(builds: Sequence[str]) -> None:
+    """Print the table of jobs of the active branches."""
+    flows = read_flows()
+    wanted = [flows.build(name).name for name in builds] or list(flows.builds)
+    table = Table(box=box.MARKDOWN)
+    for title in ("Kokoro job", "Milestone", "Chrome OS Branch"):
+        table.add_column(title, no_wrap=True)
+    for job, milestone, name in jobs_table(wanted):
+        table.add_row(job, str(milestone), name)
+    Console(width=160).print(table)
+
+
+def print_graph(output: Path | None) -> None:
+    """Draw every flow into a file, or to stdout."""
+    from kokoro import graph
+
+    svg = graph.of_flows(read_flows())
+    if output is None:
+        sys.stdout.write(svg)
+    else:
+        write_atomically(output, svg)
+
+
+def serve(out: str, *, http: int, https: int) -> None:
+    """Serve the buckets until interrupted."""
+    from common import serve as server
+
+    store = out_directory(out) / "gs"
+    if not store.is_dir():
+        raise UsageError(
+            f"there is nothing to serve in {str(store)!r}", hint="./run invoke continuous --branch ... first"
+        )
+    server.serve_forever(store, state=store.parent / "keys" / "serve", http_port=http, https_port=https)
+
+
+def doctor() -> None:
+    """Print the findings; exit with the code of the first thing `continuous` misses."""
+    from scripts import doctor as script
+
+    if code := script.main([]):
+        raise SystemExit(code)
+
+
+def clean(out: str, *, keys: bool) -> None:
+    """Remove what runs made."""
+    directory = out_directory(out)
+    for name in ("work", "jobs", "gs", "cache", "report", *(["keys"] if keys else [])):
+        shutil.rmtree(directory / name, ignore_errors=True)
+    print(f"removed what was made in {directory}" + ("" if keys else "; its keys stay (--keys removes them too)"))

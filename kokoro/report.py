@@ -1,0 +1,92 @@
+"""out/report/index.html: one self-contained page: the flow drawn, each job's result, log, tests and artifacts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from xml.etree import ElementTree
+
+import jinja2
+
+from common.errors import ArtifactError
+from common.files import write_atomically
+from common.manifest import Entry
+from kokoro import graph
+from kokoro.display import seconds, size
+from kokoro.flows import Job
+from kokoro.results import Out, Place, Result
+
+LOG_LINES = 3000
+_TEMPLATE = Path(__file__).with_name("report.html.j2")
+
+
+@dataclass(frozen=True)
+class Test:
+    """One test case of a job's sponge_log.xml; `failure` is "" when it passed."""
+
+    name: str
+    seconds: float
+    failure: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """What the page shows of one job."""
+
+    result: Result
+    log: str
+    tests: tuple[Test, ...]
+    artifacts: tuple[Entry, ...]
+
+
+def write(title: str, jobs: Sequence[Job], results: Mapping[str, Result], urls: Sequence[str], out: Out) -> Path:
+    """Write the page and return where it is.
+
+    Args:
+        title: the flow and the branch.
+        jobs: in order.
+        results: by the job's whole name.
+        urls: what was published, as gs:// URLs.
+        out: where results are read from and the page goes.
+    """
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment.filters |= {"bytes": size, "seconds": seconds}
+    page = environment.from_string(_TEMPLATE.read_text()).render(
+        title=title,
+        made=datetime.now(UTC).isoformat(timespec="seconds"),
+        svg=graph.of_jobs(jobs, results),
+        sections=[_section(results[job.name], out.place(job.name)) for job in jobs if job.name in results],
+        urls=urls,
+    )
+    write_atomically(out.report, page)
+    return out.report
+
+
+def _section(result: Result, place: Place) -> Section:
+    try:
+        artifacts = place.manifest().entries if result.state.good else ()
+    except ArtifactError:
+        artifacts = ()
+    log = place.log.read_text(errors="replace").splitlines() if place.log.exists() else []
+    left_out = len(log) - LOG_LINES
+    if left_out > 0:
+        log = [f"... {left_out} lines left out; all of them: {place.log}", *log[left_out:]]
+    return Section(result, "\n".join(log), read_tests(place.tests), artifacts)
+
+
+def read_tests(xml: Path) -> tuple[Test, ...]:
+    """The test cases of a JUnit file that a build of ours wrote; none where there is no such file or it is cut off."""
+    try:
+        root = ElementTree.parse(xml).getroot()
+    except (OSError, ElementTree.ParseError):
+        return ()
+    return tuple(
+        Test(
+            case.get("name", "?"),
+            float(case.get("time", 0)),
+            "\n".join(
+                (bad.get("message") or "") + "\n" + (bad.text or "") for bad in case if bad.tag in ("failure", "error")
+            ),
+        )
+        for case in root.iter("testcase")
+    )

@@ -1,0 +1,44 @@
+"""The private namespaces a job runs in, so that nothing of it outlives it, however it or the runner ends.
+
+As root a job gets its own process ids, mounts and /dev/shm: when its first process ends, the kernel ends every other
+one (a daemon included) and drops every mount. That first process is tied to the runner by a parent-death signal, so
+that a SIGKILL of the runner is enough. Without root only the parent-death signal holds.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+# $1: the directory the job must not write. The rest: the job's command. Not the
+# last command: the shell stays as process 1,
+# where the kernel keeps SIGTERM from it, and reaps what daemons leave; the job itself gets the signal and can clean up.
+_SETUP = """
+set -e
+mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+mount --bind "$1" "$1"
+mount -o remount,bind,ro "$1"
+shift
+status=0
+"$@" || status=$?
+exit $status
+"""
+
+
+def argv(command: Sequence[str], *, read_only: Path, root: bool) -> list[str]:
+    """The command that runs `command` in namespaces of its own.
+
+    Args:
+        command: the job's.
+        read_only: a directory it may only read.
+        root: whether we are root and can have namespaces.
+    """
+    tied = ["setpriv", "--pdeathsig", "KILL", "--"]
+    if not root:
+        return [*tied, *command]
+    return [
+        *tied,
+        "unshare",
+        "--mount", "--propagation", "private",
+        "--pid", "--fork", "--kill-child", "--mount-proc",
+        "--",
+        "sh", "-c", _SETUP, "sandbox", str(read_only), *command,
+    ]  # fmt: skip

@@ -1,0 +1,86 @@
+"""The isolated environments of this project's checks: `./run nox` runs the default ones, which is what CI runs."""
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.sessions = ["lint", "types", "tests", "system_tests", "flow_test", "lxd_test", "docs"]
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.reuse_venv = "yes"
+
+PYTHON = ["common", "debs", "kokoro", "lxd", "scripts", "tests", "tasks.py", "noxfile.py"]
+
+
+def install(session: nox.Session) -> None:
+    """Exactly what locks/dev.lock pins."""
+    session.install("--require-hashes", "--no-deps", "-r", "locks/dev.lock")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Ruff for Python, shellcheck for the shell steps."""
+    install(session)
+    session.run("ruff", "check", *PYTHON)
+    session.run("ruff", "format", "--check", *PYTHON)
+    session.run("python", "-m", "scripts.shell_lint")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Mypy, strict, tests too."""
+    install(session)
+    session.run("mypy", *PYTHON)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Unit tests: no LXD, no mirror, no root. Arguments go to pytest."""
+    install(session)
+    session.run("pytest", *session.posargs)
+
+
+@nox.session
+def system_tests(session: nox.Session) -> None:
+    """Tests with the real programs: root, the machine's Debian mirror, LXD. Arguments go to pytest."""
+    install(session)
+    session.run("pytest", "-m", "(root or mirror or lxd) and not flow", *session.posargs)
+
+
+@nox.session
+def flow_test(session: nox.Session) -> None:
+    """The whole continuous flow, its published repository and images used by real clients, and killed runs."""
+    install(session)
+    session.run("pytest", "-m", "flow", *session.posargs)
+
+
+@nox.session
+def lxd_test(session: nox.Session) -> None:
+    """The boot checks: of RESULT_DIR METADATA ROOTFS, or without arguments of every image that has been built."""
+    install(session)
+    session.run("python", "-m", "scripts.lxd_test", *session.posargs)
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Measure what docs/benchmarks.md states, and write it down there."""
+    install(session)
+    session.run("python", "-m", "scripts.bench", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documents against the tree: every command exists, every link leads somewhere, the flow's picture is current."""
+    install(session)
+    session.run("pytest", "-m", "docs", *session.posargs)
+
+
+@nox.session(default=False)
+def lock(session: nox.Session) -> None:
+    """Pin the newest versions in locks/; `git diff` shows what changed."""
+    install(session)
+    for group in ("run", "dev"):
+        session.run(
+            "uv", "pip", "compile", "--quiet", "--upgrade", "--generate-hashes", "--no-header", "--no-emit-index-url",
+            "--no-emit-find-links", "--python-version", "3.11", "--group", group,
+            *(["--constraint", "locks/run.lock"] if group == "dev" else []),
+            "--output-file", f"locks/{group}.lock",
+        )  # fmt: skip

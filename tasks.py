@@ -1,0 +1,99 @@
+"""The command line: one task for each build of kokoro/flows.toml, the flows, and what helps at a desk."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from invoke.collection import Collection
+from invoke.context import Context
+from invoke.tasks import Task, task
+
+from common.errors import reported
+from kokoro import desk
+from kokoro.flows import Build, Flow, read_flows
+
+MATRIX = {
+    "branch": "Chrome OS branch: main, or like release-R72-11316.B (./run invoke branches lists them)",
+    "release": "Debian release; may be given several times; all of the branch's without it",
+    "arch": "architecture of the images; may be given several times; this machine's without it",
+    "image_type": "image type; may be given several times; all of the branch's without it",
+    "force": "run every job, even with nothing changed",
+    "jobs": "how many jobs run at the same time; 0: as many as there are processors",
+    "out": "directory for everything that is made (default: out)",
+}
+ITERABLE = ["release", "arch", "image_type"]
+
+
+def build_task(build: Build) -> Task[Any]:
+    """The task of one build: inside Kokoro it is the build itself, at a desk the local runner brings it up to date."""
+
+    def body(
+        _c: Context, branch: str = "", release: Sequence[str] = (), arch: Sequence[str] = (),
+        image_type: Sequence[str] = (), deps: bool = True, force: bool = False, jobs: int = 0, out: str = "",
+    ) -> None:  # fmt: skip
+        with reported():
+            desk.build(build, deps=deps, matrix=desk.Matrix(branch, release, arch, image_type), force=force,
+                       parallel=jobs, out=out)  # fmt: skip
+
+    help_deps = "refuse to make what it misses, and say what that is"
+    return _named(body, build.task, build.summary, {**MATRIX, "deps": help_deps})
+
+
+def flow_task(flow: Flow) -> Task[Any]:
+    """The task of one flow."""
+
+    def body(
+        _c: Context, branch: str = "", release: Sequence[str] = (), arch: Sequence[str] = (),
+        image_type: Sequence[str] = (), force: bool = False, jobs: int = 0, out: str = "",
+    ) -> None:  # fmt: skip
+        with reported():
+            desk.flow(flow, matrix=desk.Matrix(branch, release, arch, image_type), force=force, parallel=jobs, out=out)
+
+    return _named(body, flow.name, flow.summary, MATRIX)
+
+
+def _named(body: Callable[..., None], name: str, summary: str, flags: dict[str, str]) -> Task[Any]:
+    body.__doc__ = f"{summary}."
+    return task(name=name, help=flags, iterable=ITERABLE)(body)  # type: ignore[no-any-return, unused-ignore]
+
+
+@task(help={"build": "only this build's rows; may be given several times"}, iterable=["build"])
+def branches(_c: Context, build: Sequence[str] = ()) -> None:
+    """Print the jobs of the active branches."""
+    with reported():
+        desk.print_branches(build)
+
+
+@task(help={"output": "file to write instead of stdout"})
+def flow_graph(_c: Context, output: str = "") -> None:
+    """Draw the flows as SVG."""
+    with reported():
+        desk.print_graph(Path(output) if output else None)
+
+
+@task(help={"out": MATRIX["out"], "http": "port for HTTP", "https": "port for HTTPS"})
+def serve(_c: Context, out: str = "", http: int = 8080, https: int = 8443) -> None:
+    """Serve the buckets over HTTP and HTTPS here."""
+    with reported():
+        desk.serve(out, http=http, https=https)
+
+
+@task
+def doctor(_c: Context) -> None:
+    """Say what this machine can and cannot do."""
+    with reported():
+        desk.doctor()
+
+
+@task(help={"out": MATRIX["out"], "keys": "the throwaway signing key too: what was published is trusted no more"})
+def clean(_c: Context, out: str = "", keys: bool = False) -> None:
+    """Remove what was made (not the signing key)."""
+    with reported():
+        desk.clean(out, keys=keys)
+
+
+ns = Collection(branches, flow_graph, serve, doctor, clean)
+for _flow in read_flows().flows.values():
+    ns.add_task(flow_task(_flow))
+for _build in read_flows().builds.values():
+    ns.add_task(build_task(_build))

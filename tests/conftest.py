@@ -1,0 +1,84 @@
+"""Fixtures every test may use: fake programs on PATH, and a copy of this checkout to break."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from common import tools
+from common.files import ROOT
+from kokoro.sources import Tree
+from tests.support import Checkout, toy_build
+
+FakeTool = Callable[..., Path]
+
+
+@pytest.fixture
+def fake_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeTool:
+    """Put a scripted program first on PATH and hand back the file its calls are written to."""
+    bindir = tmp_path / "fake-bin"
+    bindir.mkdir()
+    monkeypatch.setenv("PATH", f"{bindir}:{os.environ['PATH']}")
+
+    def make(name: str, *, exit_code: int = 0, says: str = "") -> Path:
+        calls = tmp_path / f"{name}.calls"
+        program = bindir / name
+        program.write_text(
+            f'#!/bin/sh\nprintf "%s\\n" "$*" >>"{calls}"\ncat <<"SAID"\n{says}\nSAID\nexit {exit_code}\n'
+        )
+        program.chmod(0o755)
+        return calls
+
+    return make
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    """This checkout as it is on disk now, committed, in a path with a space; it shares our virtual environment."""
+    tree = Tree(ROOT)
+    path = tmp_path / "a checkout"
+    tree.copy(tree.paths, path)
+    tools.capture(["git", "init", "--quiet", "--initial-branch=main", path])
+    made = Checkout(path, {"CROS_VENV": str(ROOT / ".venv"), "HOME": str(tmp_path)})
+    made.commit()
+    return made
+
+
+@pytest.fixture
+def toy(checkout: Checkout) -> Checkout:
+    """A checkout whose builds are small shell steps: `left` and `right` hand on to `both`."""
+    for cfg in (checkout.path / "kokoro").glob("*.cfg"):
+        cfg.unlink()
+    checkout.write(
+        "kokoro/flows.toml",
+        """
+[common]
+sources = ["run"]
+[builds.left]
+summary = "Left"
+sources = ["kokoro/left.*"]
+[builds.right]
+summary = "Right"
+sources = ["kokoro/right.*"]
+needs = ["signing-key"]
+[builds.both]
+summary = "Both"
+sources = ["kokoro/both.*"]
+[flows.continuous]
+summary = "Toy flow"
+[flows.continuous.jobs]
+left = []
+right = []
+both = ["left", "right"]
+""",
+    )
+    toy_build(checkout, "left", "mkdir -p out/deep && echo left >out/deep/left.txt && echo no >out/left.log")
+    toy_build(checkout, "right", "mkdir -p out && echo right >out/right.txt")
+    toy_build(
+        checkout,
+        "both",
+        'mkdir -p out && cat "$KOKORO_GFILE_DIR"/deep/left.txt "$KOKORO_GFILE_DIR"/right.txt >out/both.txt',
+    )
+    checkout.commit()
+    return checkout

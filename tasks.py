@@ -21,6 +21,8 @@ MATRIX = {
     "jobs": "how many jobs run at the same time; 0: as many as there are processors",
     "out": "directory for everything that is made (default: out)",
 }
+# Invoke makes a list of these, an empty one by default, but only where the signature says None.
+Words = Sequence[str] | None
 ITERABLE = ["release", "arch", "image_type"]
 
 
@@ -28,14 +30,14 @@ def build_task(build: Build) -> Task[Any]:
     """The task of one build: inside Kokoro it is the build itself, at a desk the local runner brings it up to date."""
 
     def body(
-        _c: Context, branch: str = "", release: Sequence[str] = (), arch: Sequence[str] = (),
-        image_type: Sequence[str] = (), deps: bool = True, force: bool = False, jobs: int = 0, out: str = "",
+        _c: Context, branch: str = "", release: Words = None, arch: Words = None,
+        image_type: Words = None, deps: bool = True, force: bool = False, jobs: int = 0, out: str = "",
     ) -> None:  # fmt: skip
         with reported():
-            desk.build(build, deps=deps, matrix=desk.Matrix(branch, release, arch, image_type), force=force,
+            desk.build(build, deps=deps, matrix=desk.Matrix.of(branch, release, arch, image_type), force=force,
                        parallel=jobs, out=out)  # fmt: skip
 
-    help_deps = "refuse to make what it misses, and say what that is"
+    help_deps = "--no-deps refuses to make what it misses, and names that"
     return _named(body, build.task, build.summary, {**MATRIX, "deps": help_deps})
 
 
@@ -43,25 +45,27 @@ def flow_task(flow: Flow) -> Task[Any]:
     """The task of one flow."""
 
     def body(
-        _c: Context, branch: str = "", release: Sequence[str] = (), arch: Sequence[str] = (),
-        image_type: Sequence[str] = (), force: bool = False, jobs: int = 0, out: str = "",
+        _c: Context, branch: str = "", release: Words = None, arch: Words = None,
+        image_type: Words = None, force: bool = False, jobs: int = 0, out: str = "",
     ) -> None:  # fmt: skip
         with reported():
-            desk.flow(flow, matrix=desk.Matrix(branch, release, arch, image_type), force=force, parallel=jobs, out=out)
+            desk.flow(
+                flow, matrix=desk.Matrix.of(branch, release, arch, image_type), force=force, parallel=jobs, out=out
+            )
 
     return _named(body, flow.name, flow.summary, MATRIX)
 
 
 def _named(body: Callable[..., None], name: str, summary: str, flags: dict[str, str]) -> Task[Any]:
     body.__doc__ = f"{summary}."
-    return task(name=name, help=flags, iterable=ITERABLE)(body)  # type: ignore[no-any-return, unused-ignore]
+    return task(name=name, help=dict(flags), iterable=ITERABLE)(body)  # type: ignore[no-any-return, unused-ignore]
 
 
 @task(help={"build": "only this build's rows; may be given several times"}, iterable=["build"])
-def branches(_c: Context, build: Sequence[str] = ()) -> None:
+def branches(_c: Context, build: Words = None) -> None:
     """Print the jobs of the active branches."""
     with reported():
-        desk.print_branches(build)
+        desk.print_branches(build or ())
 
 
 @task(help={"output": "file to write instead of stdout"})

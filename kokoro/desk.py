@@ -27,6 +27,17 @@ class Matrix:
     arches: Sequence[str]
     image_types: Sequence[str]
 
+    @classmethod
+    def of(
+        cls,
+        branch: str,
+        releases: Sequence[str] | None,
+        arches: Sequence[str] | None,
+        image_types: Sequence[str] | None,
+    ) -> "Matrix":
+        """As a command line gives them: None for a flag that was not given."""
+        return cls(branch, releases or (), arches or (), image_types or ())
+
     def selection(self) -> Selection:
         """What they mean. UsageError: no branch, or one of them is unknown."""
         from common.mirror import native_arch

@@ -1,0 +1,319 @@
+"""The local runner against toy builds: real processes, real namespaces where we are root, ./run as a user calls it."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from common import tools
+from common.errors import ArtifactError, BusyError, ConfigError, DeadlineError, NotRootError
+from common.waiting import wait_until
+from tests.support import Checkout, Finished, toy_build, wait
+
+BRANCH = "release-R72-11316.B"
+JOBS = "out/jobs/cros-containers/crostini-guest/72"
+FLOW = ("invoke", "continuous", "--branch", BRANCH)
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="private namespaces need root")
+
+
+def states(checkout: Checkout) -> dict[str, str]:
+    return {
+        name: json.loads((checkout.path / JOBS / name / "result.json").read_text())["state"]
+        for name in ("left", "right", "both")
+        if (checkout.path / JOBS / name / "result.json").exists()
+    }
+
+
+def ran(finished: Finished) -> list[str]:
+    """The jobs that really ran, by what the plain display says."""
+    return sorted(line.split()[1].rstrip(":") for line in finished.output.splitlines() if ": passed in" in line)
+
+
+def test_artifacts_are_what_the_globs_say_without_the_prefix(toy: Checkout) -> None:
+    finished = toy.run(*FLOW)
+    assert finished.code == 0, finished.output
+    left = toy.path / JOBS / "left"
+    assert [path.relative_to(left / "artifacts") for path in (left / "artifacts").rglob("*.*")] == [
+        Path("deep/left.txt")
+    ]
+    assert (toy.path / JOBS / "both" / "artifacts" / "both.txt").read_text() == "left\nright\n"
+    manifest = json.loads((left / "manifest.json").read_text())
+    assert [(entry["path"], entry["size"]) for entry in manifest["artifacts"]] == [("deep/left.txt", 5)]
+    assert not (toy.path / "out" / "work").exists()
+
+
+def test_the_summary_names_each_job_and_the_report_shows_it(toy: Checkout) -> None:
+    finished = toy.run(*FLOW)
+    for name in ("left", "right", "both"):
+        assert f"{name}: passed in" in finished.output
+    page = (toy.path / "out" / "report" / "index.html").read_text()
+    assert "<svg" in page
+    assert 'id="both"' in page
+    assert "http" not in page.replace("http://www.w3.org", ""), "the page must not need anything else"
+
+
+def test_a_run_with_nothing_changed_runs_nothing(toy: Checkout) -> None:
+    assert ran(toy.run(*FLOW)) == ["both", "left", "right"]
+    again = toy.run(*FLOW)
+    assert again.code == 0
+    assert ran(again) == []
+    assert again.output.count(": unchanged") == 3
+
+
+def test_force_runs_everything(toy: Checkout) -> None:
+    toy.run(*FLOW)
+    assert ran(toy.run(*FLOW, "--force")) == ["both", "left", "right"]
+
+
+def test_a_change_runs_its_build_and_those_that_get_something_else_from_it(toy: Checkout) -> None:
+    toy.run(*FLOW)
+    toy_build(toy, "left", "mkdir -p out/deep && echo other >out/deep/left.txt")
+    toy.commit()
+    assert ran(toy.run(*FLOW)) == ["both", "left"]
+    # A change that makes the same artifacts ends where it began.
+    toy_build(toy, "left", "mkdir -p out/deep && echo other >out/deep/left.txt && true")
+    toy.commit()
+    assert ran(toy.run(*FLOW)) == ["left"]
+
+
+def test_a_lost_artifact_is_made_again(toy: Checkout) -> None:
+    toy.run(*FLOW)
+    (toy.path / JOBS / "left" / "artifacts" / "deep" / "left.txt").unlink()
+    assert ran(toy.run(*FLOW)) == ["left"]
+
+
+def test_a_tampered_artifact_is_not_handed_on(toy: Checkout) -> None:
+    toy.run(*FLOW)
+    artifact = toy.path / JOBS / "left" / "artifacts" / "deep" / "left.txt"
+    artifact.chmod(0o644)
+    artifact.write_text("LEFT\n")
+    toy_build(toy, "both", "mkdir -p out && echo both >out/both.txt")
+    toy.commit()
+    finished = toy.run(*FLOW)
+    assert finished.code == ArtifactError.exit_code
+    assert "deep/left.txt: its content has changed" in finished.output
+    assert "hint:" in finished.output
+
+
+def test_a_build_that_forgets_its_artifact_fails(toy: Checkout) -> None:
+    toy_build(toy, "left", "echo forgot")
+    toy.commit()
+    finished = toy.run(*FLOW)
+    assert finished.code == ArtifactError.exit_code
+    assert "left left no artifact that matches 'out/**/*.txt'" in finished.output
+    assert states(toy) == {"left": "failed", "right": "passed"}
+    assert "both: skipped" in finished.output
+
+
+def test_a_failed_job_shows_its_last_lines_and_the_command_and_keeps_its_exit_code(toy: Checkout) -> None:
+    toy_build(toy, "left", "echo working; echo 'error: the frobnicator is out of oil' >&2; exit 42")
+    toy.commit()
+    finished = toy.run(*FLOW)
+    assert finished.code == 42
+    assert "the frobnicator is out of oil" in finished.output
+    assert f"./run invoke left --branch {BRANCH}" in finished.output
+    page = (toy.path / "out" / "report" / "index.html").read_text()
+    assert "the frobnicator is out of oil" in page
+
+
+def test_resuming_after_a_failure_runs_only_what_is_missing(toy: Checkout) -> None:
+    script = (toy.path / "kokoro" / "both.sh").read_text()
+    toy.write("kokoro/both.sh", "#!/bin/sh\nexit 1\n", mode=0o755)
+    toy.commit()
+    assert toy.run(*FLOW).code == 1
+    toy.write("kokoro/both.sh", script, mode=0o755)
+    toy.commit()
+    assert ran(toy.run(*FLOW)) == ["both"]
+
+
+def test_independent_jobs_run_at_the_same_time(toy: Checkout) -> None:
+    meet = """
+mkdir -p out "$CROS_CACHE_DIR" && echo {me} >out/{me}.txt && mkdir -p out/deep && echo left >out/deep/left.txt
+touch "$CROS_CACHE_DIR/{me}"
+for i in $(seq 1 100); do [ -e "$CROS_CACHE_DIR/{other}" ] && exit 0; sleep 0.1; done
+echo "error: {other} did not come"; exit 1
+"""
+    toy_build(toy, "left", meet.format(me="left", other="right"))
+    toy_build(toy, "right", meet.format(me="right", other="left").replace("out/deep/left", "out/deep/right"))
+    toy.commit()
+    finished = toy.run(*FLOW, "--jobs", "2")
+    assert finished.code == 0, finished.output
+
+
+def test_the_environment_is_rebuilt_and_the_key_goes_only_where_it_is_needed(toy: Checkout) -> None:
+    keys = 'before_action { fetch_keystore { keystore_resource { keystore_config_id: 1 keyname: "k" } } }'
+    toy_build(toy, "left", "mkdir -p out/deep && env | sort >out/deep/left.txt")
+    toy_build(toy, "right", 'mkdir -p out && env | sort >out/right.txt && head -n1 "$KOKORO_KEYSTORE_DIR/1_k"', keys)
+    toy.commit()
+    finished = toy.run(*FLOW, GITHUB_TOKEN="s3cr3t")
+    assert finished.code == 0, finished.output
+    left = (toy.path / JOBS / "left" / "artifacts" / "deep" / "left.txt").read_text()
+    right = (toy.path / JOBS / "right" / "artifacts" / "right.txt").read_text()
+    assert "s3cr3t" not in left + right
+    assert "KOKORO_KEYSTORE_DIR" not in left
+    assert "KOKORO_KEYSTORE_DIR" in right
+    assert "CROS_STORE" not in left + right
+    assert "KOKORO_JOB_NAME=cros-containers/crostini-guest/72/left" in left
+    assert "BEGIN PGP PRIVATE KEY" in (toy.path / JOBS / "right" / "log.txt").read_text()
+
+
+@needs_root
+def test_inputs_are_read_only(toy: Checkout) -> None:
+    toy_build(
+        toy,
+        "both",
+        "mkdir -p out && touch out/both.txt\n"
+        '! echo x >"$KOKORO_GFILE_DIR/right.txt" && ! touch "$KOKORO_GFILE_DIR/new"',
+    )
+    toy.commit()
+    finished = toy.run(*FLOW)
+    assert finished.code == 0, finished.output
+    assert (toy.path / JOBS / "right" / "artifacts" / "right.txt").read_text() == "right\n"
+
+
+def sleepers(mark: str) -> list[str]:
+    return tools.capture(["pgrep", "-f", f"sleep {mark}"], ok=(0, 1)).split()
+
+
+LINGER = """mkdir -p out/deep && echo x >out/deep/left.txt
+(setsid sleep {mark} &)
+touch "$CROS_CACHE_DIR/up"
+sleep {mark}
+"""
+
+
+def start_lingering(toy: Checkout, mark: str) -> None:
+    (toy.path / "out" / "cache").mkdir(parents=True)
+    toy_build(toy, "left", LINGER.format(mark=mark))
+    toy.commit()
+
+
+@needs_root
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130)])
+def test_an_interrupted_run_ends_all_its_processes_and_keeps_what_was_done(
+    toy: Checkout, signum: signal.Signals, code: int
+) -> None:
+    start_lingering(toy, "71.5")
+    log = toy.path.parent / "log"
+    env = {**tools.environment(), **toy.env}
+    with tools.started([toy.path / "run", *FLOW], cwd=toy.path, only_env=env, log_file=log) as process:
+        wait_until(lambda: (toy.path / "out/cache/up").exists(), "the job to run", timeout=30)
+        wait_until(lambda: states(toy).get("right"), "the other job to finish", timeout=30)
+        assert len(sleepers("71.5")) >= 2
+        os.kill(process.pid, signum)
+        assert wait(process, 30) == code
+    assert sleepers("71.5") == []
+    assert states(toy) == {"right": "passed"}
+    assert "left: interrupted" in log.read_text()
+    assert not (toy.path / "out" / "work").exists()
+
+
+@needs_root
+def test_a_killed_run_leaves_nothing_and_the_next_one_succeeds(toy: Checkout) -> None:
+    start_lingering(toy, "72.5")
+    env = {**tools.environment(), **toy.env}
+    mounts = Path("/proc/mounts").read_text()
+    with tools.started(
+        [toy.path / "run", *FLOW], cwd=toy.path, only_env=env, log_file=toy.path.parent / "log"
+    ) as process:
+        wait_until(lambda: (toy.path / "out/cache/up").exists(), "the job to run", timeout=30)
+        os.kill(process.pid, signal.SIGKILL)
+        wait_until(lambda: not sleepers("72.5"), "every process of the job to be gone", timeout=10)
+    assert Path("/proc/mounts").read_text() == mounts
+    toy_build(toy, "left", "mkdir -p out/deep && echo left >out/deep/left.txt")
+    toy.commit()
+    finished = toy.run(*FLOW)
+    assert finished.code == 0, finished.output
+    assert not (toy.path / "out" / "work").exists()
+
+
+def test_only_one_run_at_a_time(toy: Checkout) -> None:
+    start_lingering(toy, "73.5")
+    env = {**tools.environment(), **toy.env}
+    with tools.started(
+        [toy.path / "run", *FLOW], cwd=toy.path, only_env=env, log_file=toy.path.parent / "log"
+    ) as process:
+        wait_until(lambda: (toy.path / "out/cache/up").exists(), "the job to run", timeout=30)
+        second = toy.run(*FLOW)
+        assert second.code == BusyError.exit_code
+        assert f"process {process.pid} already runs a flow" in second.output
+        os.kill(process.pid, signal.SIGTERM)
+        wait(process, 30)
+
+
+def test_no_deps_names_the_missing_artifact_and_the_command(toy: Checkout) -> None:
+    finished = toy.run("invoke", "both", "--branch", BRANCH, "--no-deps")
+    assert finished.code == ArtifactError.exit_code
+    assert "both needs the artifacts of left, which are missing" in finished.output
+    assert f"hint: ./run invoke left --branch {BRANCH}" in finished.output
+    assert states(toy) == {}
+
+
+def test_a_single_build_makes_what_it_misses_first(toy: Checkout) -> None:
+    finished = toy.run("invoke", "both", "--branch", BRANCH)
+    assert ran(finished) == ["both", "left", "right"]
+    assert toy.run("invoke", "both", "--branch", BRANCH, "--no-deps", "--force").code == 0
+
+
+def test_a_cfg_that_does_not_parse_stops_before_any_work(toy: Checkout) -> None:
+    toy.write("kokoro/both.cfg", 'build_file: "x"\naction {\n')
+    toy.commit()
+    finished = toy.run(*FLOW)
+    assert finished.code == ConfigError.exit_code
+    assert "both.cfg:" in finished.output
+    assert states(toy) == {}
+
+
+def test_a_missing_shell_step_is_named(toy: Checkout) -> None:
+    toy.write("kokoro/both.cfg", 'build_file: "cros-container-guest-tools/kokoro/nosuch.sh"\n')
+    toy.commit()
+    finished = toy.run(*FLOW)
+    assert finished.code == ConfigError.exit_code
+    assert "build_file 'cros-container-guest-tools/kokoro/nosuch.sh'" in finished.output
+
+
+def test_not_root_is_said_before_any_work(toy: Checkout) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("becoming nobody needs root")
+    flows = (toy.path / "kokoro" / "flows.toml").read_text()
+    toy.write("kokoro/flows.toml", flows.replace('"kokoro/left.*"]', '"kokoro/left.*"]\nneeds = ["root"]'))
+    toy.commit()
+    for directory in toy.path.parents:
+        if directory.stat().st_mode & 0o005 != 0o005 and directory.is_relative_to("/tmp"):
+            directory.chmod(directory.stat().st_mode | 0o005)
+    program = toy.path / "as-nobody.sh"
+    program.write_text(f"#!/bin/sh\nexec setpriv --reuid 65534 --regid 65534 --clear-groups ./run {' '.join(FLOW)}\n")
+    program.chmod(0o755)
+    log = toy.path.parent / "log"
+    with tools.started([program], cwd=toy.path, only_env={**tools.environment(), **toy.env}, log_file=log) as process:
+        code = wait(process, 60)
+    assert code == NotRootError.exit_code, log.read_text()
+    assert "left: only root can make file systems" in log.read_text()
+
+
+def test_a_job_past_its_deadline_ends_with_its_whole_group(toy: Checkout) -> None:
+    import dataclasses
+    import threading
+
+    from common.branches import find_branch
+    from kokoro.config import load
+    from kokoro.flows import CONTINUOUS, Selection, read_flows
+    from kokoro.job import Runner
+    from kokoro.results import Out, State
+    from kokoro.sources import Tree
+
+    start_lingering(toy, "74.5")
+    flows = read_flows(toy.path / "kokoro" / "flows.toml")
+    [job] = flows.jobs(CONTINUOUS, Selection.of(find_branch(BRANCH)), only="left")
+    config = dataclasses.replace(load(toy.path / "kokoro" / "left.cfg"), timeout_mins=1)
+    config = dataclasses.replace(config, timeout_mins=0.02)  # type: ignore[arg-type]  # a minute is long for a test
+    root = os.geteuid() == 0
+    runner = Runner(tree=Tree(toy.path), out=Out(toy.path / "out"), root=root, force=False, stopping=threading.Event())
+    result = runner.run(job, config)
+    assert result.state is State.TIMED_OUT
+    assert result.exit_code == DeadlineError.exit_code
+    if root:
+        assert sleepers("74.5") == []

@@ -1,0 +1,54 @@
+"""How we talk to LXD: pylxd over a unix socket, its failures as our errors."""
+
+import contextlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pylxd
+import requests
+from pylxd.exceptions import ClientConnectionFailed, LXDAPIException
+
+from common.errors import CommandError, DeadlineError, DiskFullError, LxdDiedError
+
+# The longest answer: unpacking a big image on a slow disk. Seconds.
+ANSWER_TIMEOUT = 300.0
+# What a call raises when nobody answers.
+NO_ANSWER = (ClientConnectionFailed, requests.exceptions.RequestException)
+
+
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """The one place where what pylxd and requests raise becomes our errors."""
+    try:
+        yield
+    except (requests.exceptions.ReadTimeout, requests.exceptions.ConnectTimeout) as err:
+        raise DeadlineError(
+            f"LXD did not answer: {err}", hint="is the machine overloaded? run the command again"
+        ) from err
+    except (
+        requests.exceptions.ConnectionError,
+        requests.exceptions.ChunkedEncodingError,
+        ClientConnectionFailed,
+    ) as err:
+        raise LxdDiedError(
+            "the LXD daemon went away while it was used", details=str(err), hint="run the same command again"
+        ) from err
+    except LXDAPIException as err:
+        if re.search(r"no space left on device|disk quota exceeded", str(err), re.IGNORECASE):
+            raise DiskFullError(
+                "no space left on the disk that LXD uses", details=str(err), hint="free some space"
+            ) from err
+        raise CommandError(f"LXD refused: {err}") from err
+
+
+def connect(directory: Path, *, project: str | None = None, timeout: float = ANSWER_TIMEOUT) -> pylxd.Client:
+    """A client of the LXD whose LXD_DIR is `directory`, that sees `project` only. Not to be shared between threads."""
+    endpoint = f"http+unix://{quote(str(directory / 'unix.socket'), safe='')}"
+    return pylxd.Client(endpoint=endpoint, timeout=timeout, project=project)
+
+
+def wait_for(client: pylxd.Client, answer: requests.Response) -> None:
+    """Wait for the operation that a call started."""
+    client.operations.wait_for_operation(answer.json()["operation"])

@@ -1,0 +1,69 @@
+"""An LXD to boot images in: the one that runs, inside a project of ours, or one of our own that dies with us."""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pylxd
+
+from lxd import own, project
+from lxd.client import NO_ANSWER, connect, translated
+
+# Where LXD itself keeps its socket: the snap's place and Debian's.
+USUAL = (Path("/var/snap/lxd/common/lxd"), Path("/var/lib/lxd"))
+
+
+@dataclass(frozen=True)
+class Lxd:
+    """An LXD daemon and our project in it.
+
+    Attributes:
+        directory: its LXD_DIR, as other programs of this machine reach it while we run (short, whatever it is really).
+        project: ours; nothing outside it is touched.
+        own: whether it is our own, started for us alone.
+    """
+
+    directory: Path
+    project: str
+    own: bool
+
+    def connect(self) -> pylxd.Client:
+        """A client that sees the project only. Not to be shared between threads."""
+        return connect(self.directory, project=self.project)
+
+
+@contextlib.contextmanager
+def lxd(
+    *, directories: Sequence[Path] = USUAL, parent: Path | None = None, certificates: Path | None = None
+) -> Iterator[Lxd]:
+    """An LXD for as long as the `with` lasts, with an empty project of ours in it.
+
+    Our own daemon is bound to the thread that enters here: both end together, however that happens.
+
+    Args:
+        directories: the LXD_DIRs where one may be running already.
+        parent: where our own daemon keeps its files (on a disk); the temporary directory when None.
+        certificates: the CA list of our own daemon, for image servers it pulls from; the system's when None.
+
+    Raises:
+        LxdUnavailableError: none runs, and none can be started.
+        LxdDiedError: it went away while it was used.
+        DeadlineError: it did not answer in time.
+        CommandError, DiskFullError: it refused something, with its own words.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(translated())
+        running = next((directory for directory in directories if _usable(directory)), None)
+        directory = running or stack.enter_context(own.daemon(parent or Path(tempfile.gettempdir()), certificates))
+        name = stack.enter_context(project.ours(directory, disposable=running is None))
+        yield Lxd(directory, name, own=running is None)
+
+
+def _usable(directory: Path) -> bool:
+    """Whether an LXD that has a storage pool answers there."""
+    try:
+        return bool(connect(directory, timeout=own.START_TIMEOUT).api.storage_pools.get().json()["metadata"])
+    except NO_ANSWER:
+        return False

@@ -1,0 +1,89 @@
+"""A project of ours inside an LXD: everything we make is in it, and nothing outside it is touched."""
+
+import contextlib
+import itertools
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pylxd
+
+from lxd.client import NO_ANSWER, connect, wait_for
+
+PREFIX = "cros-container-guest-tools-"
+
+
+@contextlib.contextmanager
+def ours(directory: Path, *, disposable: bool) -> Iterator[str]:
+    """The name of an empty project that no other run uses; what killed runs left is purged first.
+
+    Args:
+        directory: the LXD_DIR.
+        disposable: the whole daemon goes away soon, so that there is no need to purge the project afterwards.
+    """
+    client = connect(directory)
+    with contextlib.ExitStack() as stack:
+        for url in client.api.projects.get().json()["metadata"]:
+            _purge_unless_used(directory, url.rsplit("/", 1)[-1])
+        name = next(name for number in itertools.count() if _taken(stack, name := f"{PREFIX}{number}"))
+        _purge(directory, name)
+        if not disposable:
+            stack.callback(_purge_if_alive, directory, name)
+        _make(client, name)
+        yield name
+
+
+def _make(client: pylxd.Client, name: str) -> None:
+    """Make the project. Its containers have a root disk and no network, so no bridge is needed on the machine."""
+    config = {"features.images": "true", "features.profiles": "true", "features.storage.volumes": "true"}
+    client.api.projects.post(json={"name": name, "config": config})
+    root = {"type": "disk", "path": "/", "pool": _pool_of(client)}
+    client.api.profiles["default"].put(params={"project": name}, json={"devices": {"root": root}})
+
+
+def _pool_of(client: pylxd.Client) -> str:
+    """The pool that the user's default profile names, or the first one."""
+    devices = client.api.profiles["default"].get().json()["metadata"]["devices"]
+    roots = [str(device["pool"]) for device in devices.values() if device.get("path") == "/" and "pool" in device]
+    pools = [str(url).rsplit("/", 1)[-1] for url in client.api.storage_pools.get().json()["metadata"]]
+    return (roots or pools)[0]
+
+
+def _taken(stack: contextlib.ExitStack, name: str) -> bool:
+    """Take the lock `name`, unless another process has it: an abstract socket, gone with its process."""
+    lock = socket.socket(socket.AF_UNIX)
+    try:
+        lock.bind(f"\0{name}")
+    except OSError:
+        lock.close()
+        return False
+    stack.enter_context(lock)
+    return True
+
+
+def _purge_unless_used(directory: Path, name: str) -> None:
+    with contextlib.ExitStack() as stack:
+        if name.startswith(PREFIX) and _taken(stack, name):
+            _purge(directory, name)
+
+
+def _purge_if_alive(directory: Path, name: str) -> None:
+    # When the daemon is gone, the error that says so is under way already.
+    with contextlib.suppress(*NO_ANSWER):
+        _purge(directory, name)
+
+
+def _purge(directory: Path, name: str) -> None:
+    """Delete a project with all that is in it."""
+    everything = connect(directory)
+    if not everything.projects.exists(name):
+        return
+    client = connect(directory, project=name)
+    for instance in client.api.instances.get(params={"recursion": "1"}).json()["metadata"]:
+        node = client.api.instances[instance["name"]]
+        if instance["status"] != "Stopped":
+            wait_for(client, node.state.put(json={"action": "stop", "force": True, "timeout": 30}))
+        wait_for(client, node.delete())
+    for image in client.api.images.get(params={"recursion": "1"}).json()["metadata"]:
+        wait_for(client, client.api.images[image["fingerprint"]].delete())
+    everything.api.projects[name].delete()

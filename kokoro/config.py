@@ -130,8 +130,9 @@ def _keystore(cfg: Path, proto: Proto) -> Iterator[KeystoreResource]:
     for before in proto.before_action:
         for resource in before.fetch_keystore.keystore_resource:
             if not resource.keyname or "/" in resource.keyname or resource.keystore_config_id < 1:
+                said = f"{resource.keystore_config_id} {resource.keyname!r}"
                 raise ConfigError(
-                    f"{cfg}: keystore_resource {resource.keystore_config_id} {resource.keyname!r} cannot name a key's file",
+                    f"{cfg}: keystore_resource {said} cannot name a key's file",
                     hint='keystore_resource { keystore_config_id: 73103 keyname: "NAME" }',
                 )
             yield KeystoreResource(config_id=resource.keystore_config_id, keyname=resource.keyname)

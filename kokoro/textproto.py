@@ -64,9 +64,9 @@ def _located(path: Path, text: str, err: text_format.ParseError) -> ConfigError:
     line, column = err.GetLine(), err.GetColumn()
     if line is None:
         return ConfigError(f"{path}: {err}", hint=_HINT)
-    reason = str(err).removeprefix(f"{line}:{column} : ")
     lines = text.split("\n")
     said = lines[line - 1] if line <= len(lines) else ""
+    reason = str(err).removeprefix(f"{line}:{column} : ").removeprefix(f"'{said}': ")
     return ConfigError(
         f"{path}:{line}:{column}: {reason}", details=f"{said}\n{' ' * ((column or 1) - 1)}^" if said else "", hint=_HINT
     )

@@ -1,0 +1,181 @@
+"""A signed apt repository published to a bucket: nothing replaced that clients still need, nothing shown half done."""
+
+import datetime as dt
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from debian.deb822 import Release
+
+from common.aptrepo import BY_HASH, KEYRING, codenames, date_of, indices_of, rank
+from common.bucket import ABSENT, Bucket, Kind
+from common.errors import ConflictError, SigningError
+from common.files import workspace
+from common.manifest import Manifest
+from common.publication import Item, Published, publish
+from common.signing import verify
+
+KEPT = dt.timedelta(hours=48)
+SUPERSEDED = "superseded.json"
+# `apt-get update` refuses a repository that changes one of these; Suite may change.
+_FIXED = ("Origin", "Label", "Codename")
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a repository goes: a bucket and the milestone's directory in it."""
+
+    bucket: Bucket
+    prefix: str
+
+    def name(self, path: str) -> str:
+        """The object of a path below the repository."""
+        return f"{self.prefix}/{path}"
+
+    def text(self, path: str) -> str | None:
+        """The content of that object, or None."""
+        held = self.bucket.read(self.name(path))
+        return held.content.decode() if held else None
+
+
+def publish_repository(
+    root: Path, manifest: Manifest, target: Target, *, publisher: str, now: dt.datetime
+) -> dict[str, Published]:
+    """Publish the codenames of `root`; others that are published already stay as they are.
+
+    Args:
+        root: dists/, pool/ and the keyring.
+        manifest: of `root`, checked.
+        target: where to.
+        publisher: who publishes, for the message of whoever comes second.
+        now: when; superseded by-hash copies are kept for 48 hours from the publication that superseded them.
+
+    Returns:
+        what was uploaded, for each codename.
+
+    Raises:
+        ConflictError: a package exists with other content, or the published repository is newer or not ours.
+        SigningError: a signature is not by the keyring, or the new keyring does not fit what stays published.
+    """
+    ours = codenames(root)
+    texts = {codename: verify(root / "dists" / codename / "InRelease", root / KEYRING).decode() for codename in ours}
+    generations = {codename: _check_published(target, codename, texts[codename]) for codename in ours}
+    _check_pool(target, manifest)
+    _check_others(target, root / KEYRING, ours)
+    done = {}
+    for codename in ours:
+        immutable, mutable, pointer = items_of(root, manifest, codename, target)
+        done[codename] = publish(
+            target.bucket,
+            immutable=immutable, mutable=mutable, pointer=pointer,
+            if_generation=generations[codename], publisher=publisher,
+        )  # fmt: skip
+        prune_by_hash(target, codename, texts[codename], now=now)
+    return done
+
+
+def items_of(root: Path, manifest: Manifest, codename: str, target: Target) -> tuple[list[Item], list[Item], Item]:
+    """What one codename's publication uploads, in its order: never replaced, replaced, and InRelease."""
+    dist = f"dists/{codename}/"
+    paths = [
+        entry.path for entry in manifest.entries if entry.path.startswith(dist) or not entry.path.startswith("dists/")
+    ]
+    paths.sort(key=lambda path: (rank(path), path))
+    items = [Item(target.name(path), root / path) for path in paths]
+    fixed = sum(rank(path) <= 1 for path in paths)
+    return items[:fixed], items[fixed:-1], items[-1]
+
+
+def _check_published(target: Target, codename: str, text: str) -> int:
+    """The generation of the InRelease that is published, after a look whether clients will follow us from it."""
+    held = target.bucket.read(target.name(f"dists/{codename}/InRelease"))
+    if held is None:
+        return ABSENT
+    old, new = held.content.decode(), Release(text)
+    before = Release(old)
+    for field in _FIXED:
+        if before.get(field) != new.get(field):
+            raise ConflictError(
+                f"{held.stat.name!r} has {field} {before.get(field)!r}, and ours has {new.get(field)!r}",
+                hint="clients refuse a repository that changes it; a new one needs a new place",
+            )
+    if date_of(old) > date_of(text):
+        raise ConflictError(
+            f"{held.stat.name!r} is of {before['Date']!r}, newer than ours of {new['Date']!r}",
+            hint="clients would keep the newer one: sign again (./run invoke apt-signer), then publish",
+        )
+    return held.stat.generation
+
+
+def _check_pool(target: Target, manifest: Manifest) -> None:
+    """Refuse a package whose name is taken by other content, before anything is uploaded."""
+    wrong = []
+    for entry in manifest.entries:
+        if entry.path.startswith("pool/"):
+            have = target.bucket.stat(target.name(entry.path))
+            if have is not None and have.sha256 != entry.sha256:
+                wrong.append(f"{entry.path}: there {have.sha256}, ours {entry.sha256}")
+    if wrong:
+        raise ConflictError(
+            f"{target.bucket.url}/{target.prefix} has {wrong[0].split(':')[0]!r} with other content",
+            details="\n".join(wrong), hint="what is published never changes: build the packages with a new version",
+        )  # fmt: skip
+
+
+def _check_others(target: Target, keyring: Path, ours: Collection[str]) -> None:
+    """The keyring is one for all codenames: it must fit those that we leave as they are."""
+    dists = target.name("dists/")
+    published = {
+        name.removeprefix(dists).split("/")[0] for name in target.bucket.names(dists) if name.endswith("/InRelease")
+    }
+    for codename in sorted(published - set(ours)):
+        held = target.bucket.read(target.name(f"dists/{codename}/InRelease"))
+        with workspace("published") as place:
+            signed = place / "InRelease"
+            signed.write_bytes(held.content if held else b"")
+            try:
+                verify(signed, keyring)
+            except SigningError as err:
+                raise SigningError(
+                    f"{codename!r} stays published, and is not signed by a key of the new keyring",
+                    details=str(err), hint="publish all releases in one run when the keys change",
+                ) from err  # fmt: skip
+
+
+def prune_by_hash(target: Target, codename: str, text: str, *, now: dt.datetime) -> list[str]:
+    """Delete the by-hash copies that have been superseded for 48 hours, and note since when the others are.
+
+    Returns:
+        the names of what is deleted.
+    """
+    dist = f"dists/{codename}"
+    current = {target.name(f"{dist}/{index.by_hash}") for index in indices_of(text)}
+    there = [name for name in target.bucket.names(target.name(f"{dist}/")) if f"/{BY_HASH}/" in name]
+    known: Mapping[str, str] = json.loads(target.text(f"{dist}/{SUPERSEDED}") or "{}")
+    gone, since = superseded(there, current, known, now=now)
+    if since != known:
+        note = json.dumps(since, indent=1, sort_keys=True) + "\n"
+        target.bucket.upload(note.encode(), target.name(f"{dist}/{SUPERSEDED}"), kind=Kind.POINTER)
+    for name in gone:
+        target.bucket.delete(name)
+    return gone
+
+
+def superseded(
+    there: Sequence[str], current: Collection[str], known: Mapping[str, str], *, now: dt.datetime
+) -> tuple[list[str], dict[str, str]]:
+    """Decide what goes. Pure.
+
+    Args:
+        there: the by-hash copies in the bucket.
+        current: those the published Release names.
+        known: since when others are superseded (ISO 8601), as noted by earlier publications.
+        now: the time of this one.
+
+    Returns:
+        the names to delete, and the note for the next publication.
+    """
+    since = {name: known.get(name, now.isoformat()) for name in there if name not in current}
+    gone = [name for name, date in since.items() if now - dt.datetime.fromisoformat(date) > KEPT]
+    return gone, {name: date for name, date in since.items() if name not in gone}

@@ -1,0 +1,85 @@
+"""The throwaway signing key of a desk run: made once, kept under out/keys, never good for gs://."""
+
+import fcntl
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from common import tools
+from common.errors import ArtifactError
+from common.signing import homedir
+
+UID = "Crostini desk run (THROWAWAY KEY made by the local runner, trust it for nothing) <throwaway@crostini.invalid>"
+_FOLDER = "throwaway"
+_UNFINISHED = ".unfinished-"
+# ed25519 signs in every client there is (docs/apt.md); no passphrase, as nobody is asked at a desk.
+_PARAMETERS = f"""\
+%no-protection
+Key-Type: EDDSA
+Key-Curve: ed25519
+Key-Usage: sign
+Name-Real: {UID.split(" (", maxsplit=1)[0]}
+Name-Comment: {UID.split("(", maxsplit=1)[1].split(")", maxsplit=1)[0]}
+Name-Email: {UID.split("<", maxsplit=1)[1].rstrip(">")}
+Expire-Date: 0
+%commit
+"""
+
+
+@dataclass(frozen=True)
+class ThrowawayKey:
+    """Two armoured files: the secret key (mode 0600) and the public key."""
+
+    secret: Path
+    public: Path
+
+
+def throwaway_key(keys_dir: Path) -> ThrowawayKey:
+    """The key in `keys_dir`, made the first time; two runs at once get the same one.
+
+    Args:
+        keys_dir: made if it is missing; nobody else may read it (mode 0700).
+
+    Raises:
+        ArtifactError: what is there is not a pair of keys.
+        CommandError: gpg cannot make one.
+    """
+    keys_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    keys_dir.chmod(0o700)
+    place = keys_dir / _FOLDER
+    key = ThrowawayKey(place / "secret.asc", place / "public.asc")
+    handle = os.open(keys_dir, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        for left in keys_dir.glob(f"{_UNFINISHED}*"):  # of a run that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        if not place.exists():
+            beside = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=keys_dir))
+            _make(beside)
+            beside.rename(place)
+    finally:
+        os.close(handle)
+    if not (key.secret.is_file() and key.public.is_file()):
+        raise ArtifactError(
+            f"{str(place)!r} has no secret.asc and public.asc", hint=f"rm -r {place}, a new key is made"
+        )
+    return key
+
+
+def _make(folder: Path) -> None:
+    """Make a key in a home directory of its own, and leave it in `folder` as two files."""
+    with homedir() as home:
+        call = ["gpg", "--homedir", str(home), "--batch", "--no-tty", "--quiet"]
+        tools.capture([*call, "--generate-key"], stdin=_PARAMETERS, timeout=120)
+        old = os.umask(0o077)
+        try:
+            tools.run(
+                [*call, "--armor", "--output", folder / "secret.asc", "--export-secret-keys"], timeout=60, quiet=True
+            )
+        finally:
+            os.umask(old)
+        tools.run([*call, "--armor", "--output", folder / "public.asc", "--export"], timeout=60, quiet=True)
+    (folder / "secret.asc").chmod(0o600)
+    (folder / "public.asc").chmod(0o644)

@@ -1,0 +1,43 @@
+"""Publication of the signed apt repository in staging: whatever a client reads, at any moment, fits together."""
+
+import datetime as dt
+import json
+import logging
+from dataclasses import asdict
+
+from common.aptpublish import Target, publish_repository
+from common.aptrepo import check_contents, check_exact
+from common.bucket import DirectoryBucket
+from common.errors import ConfigError
+from common.files import write_atomically
+from common.progress import step
+from kokoro.env import KokoroEnv
+
+log = logging.getLogger(__name__)
+
+BUCKET = "cros-packages-staging"
+INPUT = "apt_signed"
+REPORT = "apt_published.json"
+
+
+def build(env: KokoroEnv) -> None:
+    """Publish apt_signed to gs://cros-packages-staging/<milestone>, and leave apt_published.json about it.
+
+    Raises:
+        ArtifactError: apt_signed is not what its manifest says.
+        SigningError: it is not signed by a key of its keyring.
+        ConflictError: a package is published with other content, or a newer repository is.
+    """
+    if env.store is None:
+        raise ConfigError("this build may touch no bucket: CROS_STORE is not set", hint="kokoro/flows.toml, needs")
+    root = env.gfile_dir / INPUT
+    with step(f"Check {INPUT}"):
+        manifest = check_exact(root, env.gfile_dir / f"{INPUT}.manifest.json")
+        check_contents(root, manifest)
+    target = Target(DirectoryBucket(env.store / BUCKET), str(env.milestone))
+    with step(f"Publish to {target.bucket.url}/{target.prefix}"):
+        done = publish_repository(root, manifest, target, publisher=env.job_name, now=dt.datetime.now(dt.UTC))
+    for codename, what in done.items():
+        log.info("%s: %s", codename, what)
+    report = {codename: asdict(what) for codename, what in done.items()}
+    write_atomically(env.artifacts_dir / REPORT, json.dumps(report, indent=2) + "\n")

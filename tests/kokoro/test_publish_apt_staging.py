@@ -1,0 +1,207 @@
+"""Publication to staging: the order, what is never replaced, what stays, and who is refused."""
+
+import datetime as dt
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from common import aptpublish
+from common.aptrepo import KEYRING
+from common.bucket import DirectoryBucket, Kind
+from common.errors import ArtifactError, ConfigError, ConflictError, SigningError
+from common.manifest import Manifest
+from common.signing import verify
+from kokoro import apt_signer, publish_apt_staging
+from kokoro.env import KokoroEnv
+from tests.common.aptparts import RELEASES, signed
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> KokoroEnv:
+    return signed(tmp_path_factory.mktemp("signed"))
+
+
+@pytest.fixture
+def env(made: KokoroEnv, tmp_path: Path) -> KokoroEnv:
+    """The job that publishes, with an empty bucket and its own copy of what it finds."""
+    shutil.copytree(made.gfile_dir, tmp_path / "gfile")
+    (tmp_path / "artifacts").mkdir()
+    return replace(made, gfile_dir=tmp_path / "gfile", artifacts_dir=tmp_path / "artifacts", store=tmp_path / "gs")
+
+
+def bucket_of(env: KokoroEnv) -> Path:
+    assert env.store is not None
+    return env.store / "cros-packages-staging" / "72"
+
+
+def sign_again(env: KokoroEnv, made: KokoroEnv) -> None:
+    """Sign the same repository anew, as a later run does."""
+    found = made.gfile_dir.with_name("artifacts")
+    for path in env.gfile_dir.glob("apt_signed*"):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    apt_signer.build(replace(made, gfile_dir=found, artifacts_dir=env.gfile_dir))
+
+
+def test_the_bucket_holds_the_repository(env: KokoroEnv) -> None:
+    publish_apt_staging.build(env)
+    assert Manifest.of(bucket_of(env)) == Manifest.of(env.gfile_dir / "apt_signed")
+    report = json.loads((env.artifacts_dir / "apt_published.json").read_text())
+    assert {release: report[release]["uploaded"] > 10 for release in RELEASES} == dict.fromkeys(RELEASES, True)
+
+
+def test_the_second_time_uploads_nothing(env: KokoroEnv) -> None:
+    publish_apt_staging.build(env)
+    before = {path: path.stat().st_mtime_ns for path in bucket_of(env).rglob("*")}
+    publish_apt_staging.build(env)
+    assert {path: path.stat().st_mtime_ns for path in bucket_of(env).rglob("*")} == before
+    report = json.loads((env.artifacts_dir / "apt_published.json").read_text())
+    assert [report[release]["uploaded"] for release in RELEASES] == [0, 0]
+
+
+def test_signed_anew_uploads_the_signatures(env: KokoroEnv, made: KokoroEnv, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish_apt_staging.build(env)
+    tomorrow = dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
+    monkeypatch.setattr(apt_signer, "now", lambda: tomorrow)
+    sign_again(env, made)
+    publish_apt_staging.build(env)
+    report = json.loads((env.artifacts_dir / "apt_published.json").read_text())
+    assert [report[release]["uploaded"] for release in RELEASES] == [3, 3]  # Release, Release.gpg, InRelease
+
+
+def test_the_order(env: KokoroEnv, monkeypatch: pytest.MonkeyPatch) -> None:
+    names: list[str] = []
+    upload = DirectoryBucket.upload
+
+    def noted(self: DirectoryBucket, source: Path, name: str, **more: object) -> object:
+        names.append(name.removeprefix("72/"))
+        return upload(self, source, name, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(DirectoryBucket, "upload", noted)
+    publish_apt_staging.build(replace(env))
+    first = [name for name in names if "trixie" not in name]
+    kinds = [
+        "pool" if name.startswith("pool/") else "by-hash" if "/by-hash/" in name else name.split("/")[-1] for name in first
+    ]  # fmt: skip
+    firsts = list(dict.fromkeys(kinds))
+    assert firsts[:3] == ["pool", "by-hash", KEYRING]
+    assert first[-1 - kinds[::-1].index("InRelease")] == "dists/bookworm/InRelease"
+    tail = [name for name in first[: first.index("dists/bookworm/InRelease") + 1]][-3:]
+    assert tail == [f"dists/bookworm/{name}" for name in ("Release", "Release.gpg", "InRelease")]
+    seen = [kinds.index(kind) for kind in ("pool", "by-hash", KEYRING, "Packages", "InRelease")]
+    assert seen == sorted(seen)
+
+
+def test_other_content_in_the_pool(env: KokoroEnv) -> None:
+    name = next(path for path in (env.gfile_dir / "apt_signed").rglob("cros-garcon*.deb"))
+    there = bucket_of(env) / name.relative_to(env.gfile_dir / "apt_signed")
+    there.parent.mkdir(parents=True)
+    there.write_bytes(b"other")
+    with pytest.raises(ConflictError, match="with other content") as caught:
+        publish_apt_staging.build(env)
+    assert there.name in str(caught.value)
+    assert [path for path in bucket_of(env).rglob("*") if path.is_file()] == [there]
+
+
+def test_one_release_leaves_the_other(env: KokoroEnv, tmp_path: Path) -> None:
+    publish_apt_staging.build(env)
+    before = {path: path.read_bytes() for path in (bucket_of(env) / "dists/trixie").rglob("*") if path.is_file()}
+    keys = env.keystore_dir
+    assert keys is not None
+    place = tmp_path / "narrow"
+    shutil.copytree(keys.parent / "keys", place / "keys")  # the same desk
+    narrow = signed(place, releases=("bookworm",), version="72.11317")
+    publish_apt_staging.build(replace(narrow, store=env.store))
+    after = {path: path.read_bytes() for path in (bucket_of(env) / "dists/trixie").rglob("*") if path.is_file()}
+    assert after == before
+    root = bucket_of(env)
+    for release in RELEASES:
+        verify(root / "dists" / release / "InRelease", root / KEYRING)
+    # packages of the version before stay, for clients with older lists
+    assert len(list(root.glob("pool/main/c/cros-garcon/*deb12_all.deb"))) == 2
+    assert b"72.11317+deb12" in (root / "dists/bookworm/main/binary-amd64/Packages").read_bytes()
+
+
+def test_one_release_with_another_key(env: KokoroEnv, tmp_path: Path) -> None:
+    publish_apt_staging.build(env)
+    before = Manifest.of(bucket_of(env))
+    stranger = signed(tmp_path / "stranger", releases=("bookworm",), version="72.11317")
+    with pytest.raises(SigningError, match="'trixie' stays published, and is not signed by a key of the new keyring"):
+        publish_apt_staging.build(replace(stranger, store=env.store))
+    assert Manifest.of(bucket_of(env)) == before
+
+
+def test_an_older_repository(env: KokoroEnv, made: KokoroEnv, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(env.gfile_dir, old)
+    tomorrow = dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
+    monkeypatch.setattr(apt_signer, "now", lambda: tomorrow)
+    sign_again(env, made)
+    publish_apt_staging.build(env)
+    before = Manifest.of(bucket_of(env))
+    with pytest.raises(ConflictError, match="newer than ours") as caught:
+        publish_apt_staging.build(replace(env, gfile_dir=old))
+    assert "sign again" in caught.value.hint
+    assert Manifest.of(bucket_of(env)) == before
+
+
+def test_somebody_was_faster(env: KokoroEnv, monkeypatch: pytest.MonkeyPatch) -> None:
+    """InRelease changes between our look at it and our upload: theirs stays."""
+    check = aptpublish._check_others
+
+    def slow(target: aptpublish.Target, *more: object) -> None:
+        check(target, *more)  # type: ignore[arg-type]
+        target.bucket.upload(b"theirs", "72/dists/bookworm/InRelease", kind=Kind.POINTER, publisher="the other")
+
+    monkeypatch.setattr(aptpublish, "_check_others", slow)
+    with pytest.raises(ConflictError, match="changed by 'the other'"):
+        publish_apt_staging.build(env)
+    assert (bucket_of(env) / "dists/bookworm/InRelease").read_bytes() == b"theirs"
+    assert not (bucket_of(env) / "dists/bookworm/Release").exists()
+
+
+def test_a_changed_artifact(env: KokoroEnv) -> None:
+    victim = env.gfile_dir / "apt_signed/dists/bookworm/main/binary-amd64/Packages"
+    victim.write_bytes(victim.read_bytes() + b"\n")
+    with pytest.raises(ArtifactError, match="'apt_signed' is not what 'apt_signed.manifest.json' says"):
+        publish_apt_staging.build(env)
+    assert not bucket_of(env).exists()
+
+
+def test_a_bad_signature(env: KokoroEnv) -> None:
+    root = env.gfile_dir / "apt_signed"
+    victim = root / "dists/bookworm/InRelease"
+    victim.write_bytes(victim.read_bytes().replace(b"Google", b"Goggle"))
+    Manifest.of(root).write(env.gfile_dir / "apt_signed.manifest.json")
+    with pytest.raises(SigningError, match="no good signature"):
+        publish_apt_staging.build(env)
+    assert not bucket_of(env).exists()
+
+
+def test_no_bucket(env: KokoroEnv) -> None:
+    with pytest.raises(ConfigError, match="CROS_STORE is not set"):
+        publish_apt_staging.build(replace(env, store=None))
+
+
+def test_superseded_by_hash_files_stay_for_two_days(env: KokoroEnv, tmp_path: Path) -> None:
+    publish_apt_staging.build(env)
+    root = bucket_of(env)
+    old = {path for path in root.glob("dists/bookworm/**/by-hash/SHA256/*")}
+    keys = env.keystore_dir
+    assert keys is not None
+    place = tmp_path / "newer"
+    shutil.copytree(keys.parent / "keys", place / "keys")
+    publish_apt_staging.build(replace(signed(place, version="72.11317"), store=env.store))
+    assert all(path.exists() for path in old)
+    new = set(root.glob("dists/bookworm/**/by-hash/SHA256/*")) - old
+    assert new
+    target = aptpublish.Target(DirectoryBucket(root.parent), "72")
+    text = (root / "dists/bookworm/Release").read_text()
+    later = dt.datetime.now(dt.UTC)
+    assert aptpublish.prune_by_hash(target, "bookworm", text, now=later + dt.timedelta(hours=47)) == []
+    gone = aptpublish.prune_by_hash(target, "bookworm", text, now=later + dt.timedelta(hours=49))
+    assert gone
+    assert not [path for path in old if path.exists() and path.name not in text]
+    assert all(path.exists() for path in new)

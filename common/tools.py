@@ -25,10 +25,10 @@ log = logging.getLogger(__name__)
 Arg = str | Path
 PROGRAMS = Path(__file__).with_name("programs.txt")
 # What a program may inherit; everything else is left behind. The certificates and proxies are the machine's own
-# way to its package mirror, SOURCE_DATE_EPOCH is how every builder is told its time.
+# way to its package mirror, SOURCE_DATE_EPOCH is how every builder is told its time, CROS_VENV is ./run's.
 INHERITED = (
     "HOME", "LOGNAME", "PATH", "SOURCE_DATE_EPOCH", "TMPDIR", "USER",
-    "CURL_CA_BUNDLE", "SSL_CERT_DIR", "SSL_CERT_FILE",
+    "CROS_VENV", "CURL_CA_BUNDLE", "SSL_CERT_DIR", "SSL_CERT_FILE",
     "http_proxy", "https_proxy", "no_proxy",
 )  # fmt: skip
 TAIL_LINES = 25
@@ -69,6 +69,7 @@ def run(
     ok: Collection[int] = (0,),
     timeout: float | None = None,
     quiet: bool = False,
+    stdin: Path | None = None,
 ) -> None:
     """Run one program to its end; what it prints goes to our stderr.
 
@@ -78,11 +79,12 @@ def run(
         ok: exit codes that mean success.
         timeout: seconds after which it is killed and DeadlineError raised.
         quiet: keep its output for the error message, print none of it.
+        stdin: a file it reads; none means an empty one.
 
     Raises:
         ToolMissingError, DeadlineError, DiskFullError, NetworkError, CommandError: with the last lines it printed.
     """
-    _execute(argv, cwd=cwd, env=env, ok=ok, timeout=timeout, stdin=None, out=None, quiet=quiet)
+    _execute(argv, cwd=cwd, env=env, ok=ok, timeout=timeout, stdin=stdin, out=None, quiet=quiet)
 
 
 def capture(
@@ -107,7 +109,7 @@ def _execute(
     env: Mapping[str, str] | None,
     ok: Collection[int],
     timeout: float | None,
-    stdin: str | None,
+    stdin: str | Path | None,
     out: list[str] | None,
     quiet: bool,
 ) -> None:
@@ -121,11 +123,11 @@ def _execute(
 
     log.log(logging.DEBUG if quiet else logging.INFO, "+ %s", shlex.join(words))
     try:
-        with Path(os.devnull).open() as nothing:
+        with (stdin if isinstance(stdin, Path) else Path(os.devnull)).open("rb") as file:
             sh.Command(str(find(words[0])))(
                 *words[1:],
                 **_settings(cwd, env),
-                _in=nothing if stdin is None else stdin,
+                _in=stdin if isinstance(stdin, str) else file,
                 _out=heard if out is None else out.append,
                 _err=heard,
                 _ok_code=list(ok),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from common import progress, tools
 from common.errors import ArtifactError, ConfigError, DeadlineError, ReleaseError, from_os_error
-from common.files import sha256_of
+from common.files import ROOT, sha256_of
 from common.keyring import throwaway_key
 from common.manifest import Manifest
 from kokoro import ant, sandbox
@@ -165,7 +165,7 @@ class _JobRun:
             _hand_on(parent, gfile)
         if Need.SIGNING_KEY in self.job.build.needs:
             for wanted in self.config.keystore:
-                shutil.copy2(self._key_files()[0], self.work / "keystore" / f"{wanted.config_id}_{wanted.keyname}")
+                shutil.copy2(self._key_files()[0], self.work / "keystore" / wanted.filename)
 
     def _environment(self) -> dict[str, str]:
         """The whole environment of the shell step."""
@@ -185,7 +185,6 @@ class _JobRun:
             "IMAGE_TYPES": " ".join(job.image_types),
             "SOURCE_DATE_EPOCH": str(self.epoch),
             "CROS_CACHE_DIR": str(out.cache),
-            "CROS_VENV": os.path.dirname(os.path.dirname(tools.find("nox"))),  # noqa: PTH120, not resolved
             "PYTHONPYCACHEPREFIX": str(out.cache / "pyc"),
             progress.FILE_VARIABLE: str(self.work / "progress.json"),
         }
@@ -193,6 +192,8 @@ class _JobRun:
             fixed["KOKORO_KEYSTORE_DIR"] = str(self.work / "keystore")
         if Need.BUCKET in job.build.needs:
             fixed["CROS_STORE"] = str(out.store)
+        # Without it ./run would make an environment of its own inside the workspace.
+        kept.setdefault("CROS_VENV", str(ROOT / ".venv"))
         return {**kept, **fixed, **dict(self.config.env_vars)}
 
     def _run_shell_step(self) -> tuple[State, int, str]:

@@ -72,6 +72,7 @@ def run(request: Request, console: Console) -> None:
         )
         with _display(console, jobs) as display:
             results = _run_all(jobs, configs, runner, display, request.parallel)
+        one_job.sweep(out)
         _sum_up(request, jobs, results, out, console)
     if stopping.is_set():
         raise KeyboardInterrupt

@@ -61,3 +61,7 @@ def toy_build(checkout: Checkout, name: str, script: str, cfg: str = "") -> None
         f'build_file: "cros-container-guest-tools/kokoro/{name}.sh"\n{cfg}\n'
         'action { define_artifacts { regex: "out/**/*.txt" strip_prefix: "out/" fail_if_no_artifacts: true } }\n',
     )
+
+
+# Seen from inside, a user without rights; outside it is still us, so that it reads what only we may read.
+AS_NOBODY = ("unshare", "--user", "--map-user=65534", "--map-group=65534", "--")

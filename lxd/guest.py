@@ -1,0 +1,71 @@
+"""What is ours in a guest's root file system: its packages, its apt sources, and how it is finished (finish.sh)."""
+
+import textwrap
+from pathlib import Path
+
+from common.mirror import KEYRING, Mirror
+
+FINISH = Path(__file__).with_name("finish.sh")
+# On top of mmdebstrap's minbase, where no dependency of cros-guest-tools brings it: what the boot checks and the host
+# run inside (python3, a user's systemd), a locale, and the network. bookworm split systemd-resolved off.
+_PACKAGES = (
+    "ca-certificates", "dbus", "dbus-user-session", "iproute2", "libpam-systemd", "locales", "netbase", "procps",
+    "python3", "systemd-sysv", "tzdata", "udev",
+)  # fmt: skip
+_RESOLVER = "systemd-resolved"
+GUEST_TOOLS = "cros-guest-tools"
+LABEL = "cros-containers"
+LIVE = "https://storage.googleapis.com/cros-packages"
+# cros-apt-config brings it.
+_CROS_KEYRING = "/usr/share/keyrings/cros-archive-keyring.gpg"
+
+
+def packages(release: str) -> tuple[str, ...]:
+    """The packages of the default image, their dependencies and recommendations aside."""
+    resolver = () if release == "bullseye" else (_RESOLVER,)
+    return (*_PACKAGES, *resolver, GUEST_TOOLS)
+
+
+def build_sources(repository: Path, release: str) -> str:
+    """The deb822 source of the signed repository an image is built from.
+
+    The key is in it rather than a path, as paths with spaces have no place in apt's sources; `copy:` rather than
+    `file:`, as dpkg runs inside the new root.
+    """
+    key = (repository / "cros-archive-keyring.asc").read_text()
+    embedded = "\n".join(f" {line.strip() or '.'}" for line in key.strip().splitlines())
+    uri = "copy:" + str(repository.resolve()).replace("%", "%25").replace(" ", "%20")
+    return f"Types: deb\nURIs: {uri}\nSuites: {release}\nComponents: main\nSigned-By:\n{embedded}\n"
+
+
+def build_preferences() -> str:
+    """The pin of the repository's label while the image is built; cros-apt-config brings the guest's own."""
+    return f"Package: *\nPin: release l={LABEL}\nPin-Priority: 1001\n"
+
+
+def guest_files(mirror: Mirror, *, release: str, milestone: int) -> dict[str, str]:
+    """The text of each file that is ours, by its path in the guest.
+
+    The host writes cros.list itself when it makes a container, with the same URL: one file of that name, and not two
+    that apt would find in conflict.
+    """
+    debian = "\n".join(
+        textwrap.dedent(f"""\
+            Types: deb
+            URIs: {uri}
+            Suites: {suites}
+            Components: main
+            Signed-By: {KEYRING}
+            """)
+        for uri, suites in (
+            (mirror.archive, f"{release} {release}-updates"),
+            (mirror.security, f"{release}-security"),
+        )
+    )
+    return {
+        "etc/apt/sources.list.d/debian.sources": debian,
+        "etc/apt/sources.list.d/cros.list": f"deb [signed-by={_CROS_KEYRING}] {LIVE}/{milestone} {release} main\n",
+        "etc/default/locale": "LANG=en_US.UTF-8\n",
+        "etc/locale.gen": "en_US.UTF-8 UTF-8\n",
+        "etc/ssh/sshd_not_to_be_run": "",
+    }

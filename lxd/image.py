@@ -1,0 +1,197 @@
+"""Builds an LXD image: a root file system by mmdebstrap, packed as squashfs, with its metadata and its packages listed.
+
+The same inputs give the same bytes. The root is written once by mmdebstrap and streamed as a tar into mksquashfs.
+"""
+
+import logging
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from debian.deb822 import Deb822
+
+from common import tools
+from common.errors import ArtifactError, ToolMissingError
+from common.files import workspace, write_atomically
+from common.mirror import KEYRING, Mirror, native_arch
+from common.progress import step
+from common.rootfs import Recipe, make_tar
+from lxd import guest
+from lxd.metadata import ImageName, write_metadata
+
+log = logging.getLogger(__name__)
+
+SQUASHFS = "rootfs.squashfs"
+PACKAGES = "packages.tsv"
+BINFMT = Path("/proc/sys/fs/binfmt_misc")
+_QEMU = {"arm64": "qemu-aarch64", "armhf": "qemu-arm"}
+_LEVEL = 6
+_BLOCK = "1M"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What an image is made from.
+
+    Attributes:
+        name: which image.
+        milestone: of Chrome OS; says whose repository the guest updates from.
+        epoch: seconds since 1970; no file is newer.
+        repository: the signed apt repository, a directory with dists, pool and cros-archive-keyring.asc.
+        mirror: Debian's mirror.
+        packages: what to install; what they depend on and recommend comes along.
+    """
+
+    name: ImageName
+    milestone: int
+    epoch: int
+    repository: Path
+    mirror: Mirror
+    packages: tuple[str, ...]
+
+
+def build_image(inputs: Inputs, out: Path) -> None:
+    """Build lxd.tar.xz, incus.tar.xz, rootfs.squashfs and packages.tsv in the folder `out`.
+
+    Raises:
+        ArtifactError: the repository lacks something.
+        ToolMissingError: a foreign architecture that this machine cannot run.
+        NetworkError, DiskFullError, CommandError: from mmdebstrap or mksquashfs.
+    """
+    google = repository_packages(inputs.repository, inputs.name)
+    prepare_for(inputs.name.arch)
+    with workspace("image") as place:
+        tar, status = place / "rootfs.tar", place / "status"
+        with step(f"Make the root file system of {inputs.name}"):
+            _make_root(inputs, place, tar, status)
+        with step(f"Pack {SQUASHFS}"):
+            pack(tar, out / SQUASHFS, epoch=inputs.epoch)
+        write_atomically(out / PACKAGES, list_packages(status.read_text(), google))
+    write_metadata(inputs.name, out, milestone=inputs.milestone, created=inputs.epoch)
+
+
+def repository_packages(repository: Path, name: ImageName) -> frozenset[tuple[str, str]]:
+    """The packages of the repository for one image, as (name, version).
+
+    Raises:
+        ArtifactError: the repository, its keyring, or cros-guest-tools in it, is missing.
+    """
+    hint = "run the job that makes it: ./run invoke apt-signer"
+    dist = repository / "dists" / name.release
+    index = dist / "main" / f"binary-{name.arch}" / "Packages"
+    for path in (repository, repository / "cros-archive-keyring.asc", dist / "InRelease", index):
+        if not path.exists():
+            raise ArtifactError(f"artifact {path.relative_to(repository.parent).as_posix()!r} is missing", hint=hint)
+    with index.open() as file:
+        found = frozenset(
+            (paragraph["Package"], paragraph["Version"])
+            for paragraph in Deb822.iter_paragraphs(file, use_apt_pkg=False)
+        )
+    if all(package != guest.GUEST_TOOLS for package, _ in found):
+        raise ArtifactError(
+            f"artifact {index.relative_to(repository.parent).as_posix()!r} has no package {guest.GUEST_TOOLS!r}",
+            hint="./run invoke guest-tools, then ./run invoke apt-repo and apt-signer",
+        )
+    return found
+
+
+def prepare_for(arch: str) -> None:
+    """Make sure that programs of `arch` run here, through qemu-user where they are foreign.
+
+    Raises:
+        ToolMissingError: they do not.
+    """
+    if arch == native_arch() or _runs(arch):
+        return
+    handler = _QEMU.get(arch)
+    if handler and not (BINFMT / "register").exists():
+        tools.run(["mount", "-t", "binfmt_misc", "binfmt_misc", BINFMT])
+    if handler:
+        tools.run(["update-binfmts", "--enable", handler])
+    if not _runs(arch):
+        raise ToolMissingError(
+            f"this machine cannot run programs of {arch!r}",
+            hint="apt-get install qemu-user-static binfmt-support, or build on a machine of that architecture",
+        )
+
+
+def _runs(arch: str) -> bool:
+    return "not supported" not in tools.capture(["arch-test", "-n", arch], ok=(0, 1))
+
+
+def _make_root(inputs: Inputs, place: Path, tar: Path, status: Path) -> None:
+    """Run mmdebstrap: the packages from the mirror and the repository, then our own files, then finish.sh."""
+    release = inputs.name.release
+    source, pin, overlay = place / "cros.sources", place / "cros-build", place / "overlay"
+    source.write_text(guest.build_sources(inputs.repository, release))
+    pin.write_text(guest.build_preferences())
+    for path, text in guest.guest_files(inputs.mirror, release=release, milestone=inputs.milestone).items():
+        write_atomically(overlay / path, text)
+    make_tar(
+        Recipe(
+            release=release,
+            arch=inputs.name.arch,
+            variant="minbase",
+            include=inputs.packages,
+            source_date_epoch=inputs.epoch,
+        ),
+        tar,
+        mirror=inputs.mirror,
+        sources=[str(source)],
+        options=[
+            f"--keyring={KEYRING}",
+            "--skip=output/dev",
+            '--aptopt=APT::Install-Recommends "true"',
+            # The repository may lie in a directory that only root can read.
+            '--aptopt=APT::Sandbox::User "root"',
+            '--setup-hook=mkdir -p "$1/etc/apt/preferences.d"',
+            f"--setup-hook=upload {shlex.quote(str(pin))} /etc/apt/preferences.d/cros-build",
+            '--customize-hook=rm -rf "$1"/etc/apt/sources.list "$1"/etc/apt/sources.list.d/*',
+            f"--customize-hook=sync-in {shlex.quote(str(overlay))} /",
+            f"--customize-hook={guest.FINISH}",
+            f"--customize-hook=download /var/lib/dpkg/status {shlex.quote(str(status))}",
+        ],
+        timeout=3600,
+    )
+
+
+def pack(tar: Path, out: Path, *, epoch: int) -> None:
+    """Pack a root file system as squashfs, with its extended attributes (capabilities are one of them).
+
+    squashfs has no POSIX ACLs; Debian's packages set none, systemd-tmpfiles sets those of /var/log/journal at boot.
+    """
+    beside = out.with_name(f".{out.name}.new")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    beside.unlink(missing_ok=True)
+    try:
+        tools.run(
+            [
+                "mksquashfs", "-", beside, "-tar",
+                "-comp", "zstd", "-Xcompression-level", str(_LEVEL), "-b", _BLOCK,
+                "-root-mode", "0755", "-root-time", str(epoch),
+                "-p", f"dev D {epoch} 755 0 0",
+                "-no-progress", "-quiet",
+            ],
+            stdin=tar, env={"SOURCE_DATE_EPOCH": str(epoch)}, quiet=True, timeout=1800,
+        )  # fmt: skip
+        beside.replace(out)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def list_packages(status: str, google: frozenset[tuple[str, str]]) -> str:
+    """packages.tsv: name, version, architecture and origin of every installed package, sorted.
+
+    Args:
+        status: the text of /var/lib/dpkg/status.
+        google: the (name, version) that the signed repository has; all else came from Debian.
+    """
+    rows = ["package\tversion\tarchitecture\torigin"]
+    paragraphs = Deb822.iter_paragraphs(status, use_apt_pkg=False)
+    installed = sorted(
+        (each["Package"], each["Version"], each["Architecture"])
+        for each in paragraphs
+        if each["Status"].endswith(" installed")
+    )
+    rows += ["\t".join((*package, "Google" if package[:2] in google else "Debian")) for package in installed]
+    return "\n".join(rows) + "\n"

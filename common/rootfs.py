@@ -63,7 +63,7 @@ def make_tar(
             [
                 "mmdebstrap",
                 f"--architectures={recipe.arch}", f"--variant={recipe.variant}", "--format=tar",
-                f"--include={','.join(recipe.include)}",
+                *([f"--include={','.join(recipe.include)}"] if recipe.include else []),
                 *[f"--customize-hook=rm -rf \"$1\"{pattern}" for pattern in _CLEAN],
                 *options,
                 recipe.release, beside,

@@ -1,0 +1,204 @@
+"""A container under test: launch it, run programs in it, wait for its systemd, read its journal."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pylxd
+
+from common.errors import CheckFailedError, CommandError, DeadlineError, ImageError
+from common.waiting import wait_until
+from lxd.client import translated, wait_for
+
+BOOT_TIMEOUT = 60.0
+RUN_TIMEOUT = 30.0
+JOURNAL_LINES = 40
+# What `systemctl is-system-running` says of a manager that has not finished starting.
+_STARTING = {"", "offline", "initializing", "starting", "unknown"}
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a program in the container ended."""
+
+    exit_code: int
+    out: str
+    err: str
+
+
+def import_image(client: pylxd.Client, metadata: Path, rootfs: Path) -> str:
+    """Give LXD a split image (metadata tar and squashfs); returns its fingerprint.
+
+    Raises:
+        ImageError: it is no image to LXD.
+    """
+    try:
+        with translated(), metadata.open("rb") as meta, rootfs.open("rb") as root:
+            return str(client.images.create(root, metadata=meta, wait=True).fingerprint)
+    except CommandError as err:
+        raise ImageError(f"{metadata} and {rootfs} are no LXD image", details=err.what, hint="build it again") from err
+
+
+class Container:
+    """A container; its methods raise CheckFailedError when the image is at fault."""
+
+    def __init__(self, client: pylxd.Client, name: str, *, uid: int = 0) -> None:
+        self._client, self.name, self.uid = client, name, uid
+        self._api = client.api.instances[name]
+
+    @classmethod
+    def create(
+        cls, client: pylxd.Client, name: str, *, image: str, devices: Mapping[str, Mapping[str, str]]
+    ) -> "Container":
+        """Make a container of an image, not started yet.
+
+        Raises:
+            ImageError: LXD cannot unpack the image.
+        """
+        asked = {"name": name, "source": {"type": "image", "fingerprint": image}, "devices": devices}
+        try:
+            with translated():
+                wait_for(client, client.api.instances.post(json=asked))
+        except CommandError as err:
+            raise ImageError("LXD cannot unpack the image", details=err.what, hint="build it again") from err
+        return cls(client, name)
+
+    def as_user(self, uid: int) -> "Container":
+        """The same container, its programs run by this user, as in a session of theirs."""
+        return Container(self._client, self.name, uid=uid)
+
+    def start(self) -> None:
+        """Start it; systemd is not up yet then.
+
+        Raises:
+            ImageError: LXD cannot start what is in the image.
+        """
+        try:
+            with translated():
+                wait_for(self._client, self._api.state.put(json={"action": "start", "timeout": 30}))
+        except CommandError as err:
+            raise ImageError("LXD cannot start the image", details=err.what, hint="is there a /sbin/init?") from err
+
+    def stop(self) -> None:
+        """Switch it off."""
+        wait_for(self._client, self._api.state.put(json={"action": "stop", "force": True, "timeout": 30}))
+
+    def set_devices(self, devices: Mapping[str, Mapping[str, str]]) -> None:
+        """Replace its own devices (the profile's stay)."""
+        answer = self._api.patch(json={"devices": devices})
+        if answer.status_code == 202:  # newer LXDs do it in the background
+            wait_for(self._client, answer)
+
+    def run(self, argv: Sequence[str], *, timeout: float = RUN_TIMEOUT) -> Ran:
+        """Run a program to its end, whatever its exit code.
+
+        Raises:
+            DeadlineError: it takes longer than `timeout` seconds.
+        """
+        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/root"}
+        if self.uid:
+            environment |= {"XDG_RUNTIME_DIR": f"/run/user/{self.uid}", "HOME": "/"}
+        asked = self._api.exec.post(
+            json={
+                "command": list(argv), "environment": environment, "user": self.uid, "group": self.uid,
+                "record-output": True, "wait-for-websocket": False, "interactive": False,
+            }
+        )  # fmt: skip
+        operation = self._client.api.operations[asked.json()["operation"].rsplit("/", 1)[-1].split("?")[0]]
+        answer = operation.wait.get(params={"timeout": str(int(timeout))}).json()
+        state = answer["metadata"] or {"status": "Failure", "err": answer.get("error", "")}
+        if state["status"] == "Running":
+            raise DeadlineError(
+                f"{' '.join(argv)} did not finish in {timeout:g} s", details=f"in container {self.name}"
+            )
+        if state["status"] != "Success":
+            raise CheckFailedError(f"{argv[0]!r} cannot be run in the container", details=state["err"])
+        output = state["metadata"]["output"]
+        return Ran(int(state["metadata"]["return"]), self._recorded(output["1"]), self._recorded(output["2"]))
+
+    def _recorded(self, url: str) -> str:
+        """What LXD recorded of a program's output, and forget it there."""
+        node = self._client.api
+        for part in url.split("?")[0].split("/")[2:]:
+            node = node[part]
+        text = str(node.get(is_api=False).content.decode(errors="replace"))
+        node.delete()
+        return text
+
+    def get(self, argv: Sequence[str], *, timeout: float = RUN_TIMEOUT) -> str:
+        """Run a program that has to succeed, and return what it printed."""
+        ran = self.run(argv, timeout=timeout)
+        if ran.exit_code != 0:
+            raise CheckFailedError(f"{' '.join(argv)} exited with {ran.exit_code}", details=f"{ran.out}{ran.err}")
+        return ran.out
+
+    def systemctl(self, *words: str, timeout: float = RUN_TIMEOUT) -> Ran:
+        """Ask the service manager, the user's where there is a user."""
+        return self.run(["systemctl", *(["--user"] if self.uid else []), *words], timeout=timeout)
+
+    @property
+    def _manager(self) -> str:
+        return "the user manager" if self.uid else "the system"
+
+    def wait_settled(self) -> str:
+        """Wait until the manager has started everything; returns `running`, or `degraded` where something failed."""
+
+        def settled() -> str:
+            # The bus is not up at once: then systemctl prints nothing.
+            state = self.systemctl("is-system-running", "--wait", timeout=BOOT_TIMEOUT).out.strip()
+            return "" if state in _STARTING else state
+
+        try:
+            return wait_until(settled, f"{self._manager} to start", timeout=BOOT_TIMEOUT)
+        except DeadlineError as err:
+            jobs = self.systemctl("list-jobs", "--no-pager")
+            raise CheckFailedError(
+                f"{self._manager} did not start in {BOOT_TIMEOUT:g} s", details=jobs.out + jobs.err
+            ) from err
+
+    def wait_running(self) -> None:
+        """Wait until the manager has started everything, and see that nothing has failed."""
+        state = self.wait_settled()
+        if state != "running":
+            listed = self.systemctl("list-units", "--state=failed", "--plain", "--no-legend", "--no-pager").out
+            failed = [line.split()[0] for line in listed.splitlines() if line.strip()]
+            raise CheckFailedError(
+                f"{self._manager} is {state!r}, not 'running': {', '.join(failed) or 'no unit'} failed",
+                details="\n".join(self.journal(unit) for unit in failed),
+            )
+
+    def properties(self, unit: str, *names: str) -> dict[str, str]:
+        """Properties of a unit."""
+        shown = self.systemctl("show", unit, f"--property={','.join(names)}").out
+        return dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+
+    def check_active(self, units: Iterable[str]) -> None:
+        """See that units are active and were never restarted."""
+        wrong = {}
+        for unit in units:
+            found = self.properties(unit, "LoadState", "ActiveState", "SubState", "NRestarts")
+            restarts = found.get("NRestarts", "0")
+            if found.get("LoadState") != "loaded":
+                wrong[unit] = f"is {found.get('LoadState', 'unknown')}"
+            elif found["ActiveState"] != "active" or restarts != "0":
+                wrong[unit] = f"is {found['ActiveState']} ({found['SubState']}), restarted {restarts} times"
+        if wrong:
+            raise CheckFailedError(
+                "; ".join(f"{unit} {what}" for unit, what in wrong.items()),
+                details="\n".join(self.journal(unit) for unit in wrong),
+            )
+
+    def journal(self, unit: str) -> str:
+        """The last lines of a unit's journal."""
+        root = Container(self._client, self.name)
+        which = f"--user-unit={unit}" if self.uid else f"--unit={unit}"
+        root.run(["journalctl", "--sync"])
+        short = ["--boot", "--no-pager", "--output=short-monotonic", f"--lines={JOURNAL_LINES}"]
+        return f"journal of {unit}:\n{root.run(['journalctl', *short, which]).out}"
+
+    def mock_calls(self, program: str) -> list[dict[str, object]]:
+        """How a stand-in of the host's programs (lxd/mocks) was called by this user: its argv and environment."""
+        place = f"/run/user/{self.uid}" if self.uid else "/run"
+        ran = self.run(["cat", f"{place}/cros-mocks/{program}.jsonl"])
+        return [json.loads(line) for line in ran.out.splitlines()]

@@ -33,7 +33,7 @@ class Checkout:
 
     def commit(self) -> None:
         """Commit everything."""
-        git = ["git", "-C", self.path, "-c", "user.name=test", "-c", "user.email=test@localhost"]
+        git: list[tools.Arg] = ["git", "-C", self.path, "-c", "user.name=test", "-c", "user.email=test@localhost"]
         tools.capture([*git, "add", "--all"])
         tools.capture([*git, "commit", "--quiet", "--allow-empty", "--message", "test"])
 

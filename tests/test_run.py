@@ -74,7 +74,8 @@ def test_without_root_the_one_line_to_run_is_printed(checkout: Checkout, fake_to
     fake_tool("sudo", exit_code=1)
     log = checkout.path.parent / "log"
     env = {**tools.environment(), **checkout.env, "PATH": os.environ["PATH"]}
-    with tools.started([*AS_NOBODY, checkout.path / "run", "true"], only_env=env, log_file=log) as process:
+    argv: list[tools.Arg] = [*AS_NOBODY, checkout.path / "run", "true"]
+    with tools.started(argv, only_env=env, log_file=log) as process:
         assert wait(process, 30) == ToolMissingError.exit_code
     assert "as root: apt-get update && apt-get install --yes --no-install-recommends some-package" in log.read_text()
 
@@ -90,7 +91,7 @@ def test_it_sets_itself_up_interrupted_and_twice_at_the_same_time(checkout: Chec
         os.killpg(first.pid, signal.SIGKILL)
         wait(first, 10)
     assert not (fresh.path / ".venv").exists()
-    command = [fresh.path / "run", "python", "-c", "import invoke, sys; print(sys.prefix)"]
+    command: list[tools.Arg] = [fresh.path / "run", "python", "-c", "import invoke, sys; print(sys.prefix)"]
     logs = [fresh.path.parent / f"log{number}" for number in (1, 2)]
     with (
         tools.started(command, cwd=fresh.path, only_env=env, log_file=logs[0]) as one,

@@ -16,7 +16,7 @@ def written(tmp_path: Path, text: str) -> Path:
 
 
 def selection(**narrowed: list[str]) -> Selection:
-    return Selection.of(find_branch("release-R72-11316.B"), native_arch="amd64", **narrowed)  # type: ignore[arg-type]
+    return Selection.of(find_branch("release-R72-11316.B"), native_arch="amd64", **narrowed)
 
 
 def short(only: str = "", **narrowed: list[str]) -> list[str]:

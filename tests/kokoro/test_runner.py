@@ -280,7 +280,7 @@ def test_not_root_is_said_before_any_work(toy: Checkout) -> None:
     toy.write("kokoro/flows.toml", flows.replace('"kokoro/left.*"]', '"kokoro/left.*"]\nneeds = ["root"]'))
     toy.commit()
     log = toy.path.parent / "log"
-    argv = [*AS_NOBODY, toy.path / "run", *FLOW]
+    argv: list[tools.Arg] = [*AS_NOBODY, toy.path / "run", *FLOW]
     with tools.started(argv, cwd=toy.path, only_env={**tools.environment(), **toy.env}, log_file=log) as process:
         code = wait(process, 60)
     assert code == NotRootError.exit_code, log.read_text()

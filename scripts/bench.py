@@ -1,0 +1,131 @@
+"""Measures what docs/benchmarks.md states, as ratios of two things done in one run, and writes it there."""
+
+import argparse
+import datetime as dt
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from common import tools
+from common.errors import reported
+from common.files import ROOT, workspace, write_atomically
+from common.progress import configure_logging, step
+from kokoro.sources import Tree
+from scripts import bench_apt_repo, bench_boot_checks, lxd_test
+
+PAGE = ROOT / "docs" / "benchmarks.md"
+FLOW = ("invoke", "continuous", "--branch", "release-R72-11316.B", "--release", "bookworm")
+REPEATS = 20
+HEAD = """\
+# Benchmarks
+
+Written by `./run nox -s bench` on {date}, commit {commit}, on: {machine}.
+Wall seconds; both sides of a ratio come from the same run, one after the other, with nothing else going on.
+
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure all, or the parts named, and print; all of them together are written to docs/benchmarks.md."""
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=[[], *PARTS], help=f"of {', '.join(PARTS)}; all without any")
+    wanted = parser.parse_args(argv).parts or list(PARTS)
+    configure_logging()
+    sections = []
+    for name in wanted:
+        with step(f"Measure {name}"):
+            sections.append(PARTS[name]())
+    page = HEAD.format(date=dt.datetime.now(dt.UTC).date(), commit=Tree(ROOT).commit()[:12], machine=machine())
+    page += "\n".join(sections)
+    print(page)
+    if list(PARTS) == wanted:
+        write_atomically(PAGE, page)
+    return 0
+
+
+def machine() -> str:
+    """This machine in a line."""
+    cpu = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
+        platform.machine(),
+    )
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    return f"{os.cpu_count()} cores of {cpu}, {memory:.0f} GiB, Linux {platform.release()}, Debian {debian()}"
+
+
+def debian() -> str:
+    """Debian's version."""
+    return Path("/etc/debian_version").read_text().strip()
+
+
+def apt_repo() -> str:
+    """The apt repository against one reprepro call a package."""
+    table = bench_apt_repo.table([bench_apt_repo.measure(size) for size in bench_apt_repo.SIZES])
+    return f"## apt_repo\n\nThe whole shell step against one `reprepro includedeb` a package and codename.\n\n{table}\n"
+
+
+def boot_checks() -> str:
+    """The boot checks against three tests with fixed sleeps."""
+    [image, *_] = lxd_test.find_images(ROOT / "out" / "jobs")
+    result = bench_boot_checks.measure(image / "lxd.tar.xz", image / "rootfs.squashfs")
+    return (
+        "## Boot checks\n\n"
+        "Three tests as the original did them (a container unpacked for each on a `dir` pool, sleeps of 10 s, orderly\n"
+        "stops; the daemon's start left out) against lxd/test.py with everything (the daemon's start and end too), on\n"
+        "the same image.\n\n"
+        "| original's 3 tests, s | lxd/test.py, s | checks | times as fast |\n| --- | --- | --- | --- |\n"
+        f"| {result.one_by_one:.1f} | {result.ours:.1f} | {result.checks} | {result.ratio:.1f} |\n"
+    )
+
+
+def flow() -> str:
+    """The cold flow against one with nothing changed."""
+    with workspace("bench-flow") as place:
+        checkout = place / "checkout"
+        tools.run(["git", "clone", "--quiet", ROOT, checkout], quiet=True, timeout=60)
+        env = {"CROS_VENV": str(ROOT / ".venv")}
+
+        def once() -> float:
+            return seconds(lambda: tools.run([checkout / "run", *FLOW], env=env, cwd=checkout, timeout=3600))
+
+        cold, unchanged = once(), min(once() for _ in range(3))
+    return (
+        "## continuous\n\n"
+        "`./run invoke continuous --branch release-R72-11316.B --release bookworm` with an empty out/ (nothing cached\n"
+        "but the Python environment) against the same command again, the best of three.\n\n"
+        "| cold, s | nothing changed, s | ratio |\n| --- | --- | --- |\n"
+        f"| {cold:.1f} | {unchanged:.2f} | {cold / unchanged:.0f} |\n"
+    )
+
+
+def start_up() -> str:
+    """What ./run adds once it is set up."""
+    inside = ROOT / "run"
+    with_run = min(seconds(lambda: tools.run([inside, "true"], quiet=True)) for _ in range(REPEATS))
+    without = min(seconds(lambda: tools.run(["true"], quiet=True)) for _ in range(REPEATS))
+    return (
+        "## ./run\n\n"
+        f"`./run true` against `true`, the best of {REPEATS}: {with_run:.3f} s against {without:.3f} s, so it adds "
+        f"{with_run - without:.3f} s.\n"
+    )
+
+
+def seconds(work: Callable[[], None]) -> float:
+    """How long it takes."""
+    start = time.monotonic()
+    work()
+    return time.monotonic() - start
+
+
+PARTS = {"start_up": start_up, "apt_repo": apt_repo, "boot_checks": boot_checks, "flow": flow}
+
+if __name__ == "__main__":
+    with reported():
+        sys.exit(main())

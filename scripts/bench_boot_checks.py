@@ -1,0 +1,86 @@
+"""How long the boot checks take: three tests done one after the other with fixed sleeps, against the checks of today.
+
+The first way is what the project's predecessor did, measured on the same image in the same run: a container for each
+test on a `dir` pool, so that the whole image is unpacked each time; ten seconds' sleep after the boot and ten after the
+user was made; one command after the other; an orderly stop; the container deleted.
+"""
+
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.files import workspace
+from lxd import host
+from lxd.client import wait_for
+from lxd.container import Container, import_image
+from lxd.daemon import Lxd, lxd
+from lxd.test import check_image
+
+SLEEP = 10.0
+TESTS = ("user services", "user services with a GPU", "cros-sftp")
+POOL = "unpacked-each-time"
+
+
+@dataclass(frozen=True)
+class Result:
+    """Both ways' wall seconds, and how many things each looks at."""
+
+    one_by_one: float
+    ours: float
+    checks: int
+
+    @property
+    def ratio(self) -> float:
+        """How many times as fast ours is."""
+        return self.one_by_one / self.ours
+
+
+def measure(metadata: Path, rootfs: Path) -> Result:
+    """Measure both ways on one image."""
+    with workspace("bench-boot") as place:
+        begun = time.monotonic()
+        report = check_image(metadata, rootfs, place)
+        ours = time.monotonic() - begun
+        return Result(_one_by_one(metadata, rootfs, place), ours, len(report.outcomes))
+
+
+def _one_by_one(metadata: Path, rootfs: Path, place: Path) -> float:
+    """The time from the import of the image to the last container's end; the daemon was always running there."""
+    with lxd() as daemon:
+        client = daemon.connect()
+        client.api.storage_pools.post(json={"name": POOL, "driver": "dir"})
+        root = {"type": "disk", "path": "/", "pool": POOL}
+        client.api.profiles["default"].put(params={"project": daemon.project}, json={"devices": {"root": root}})
+        begun = time.monotonic()
+        image = import_image(client, metadata, rootfs)
+        for number, test in enumerate(TESTS):
+            _test(daemon, image, f"bench-{number}", place, gpu="GPU" in test, user=test != "cros-sftp")
+        return time.monotonic() - begun
+
+
+def _test(daemon: Lxd, image: str, name: str, place: Path, *, gpu: bool, user: bool) -> None:
+    container = Container.create(daemon.connect(), name, image=image, devices=host.devices(place, gpu=gpu))
+    container.start()
+    _sleep()
+    if user:
+        container.get(["useradd", "-u", "1000", "-s", "/bin/bash", "-m", host.USER])
+        for group in host.GROUPS:
+            container.get(["usermod", "-aG", group, host.USER])
+        container.get(["loginctl", "enable-linger", host.USER])
+        _sleep()
+        for unit in ("cros-garcon", "sommelier@0", "sommelier-x@0"):
+            container.get(["su", "-c", f"systemctl --user is-active {unit}.service", host.USER])
+        for variable in ("SOMMELIER_GLAMOR", "SOMMELIER_DRM_DEVICE"):
+            container.run(["su", "-c", f"systemctl --user show-environment | grep -q {variable}", host.USER])
+    else:
+        container.get(["systemctl", "is-active", "cros-sftp.service"])
+    client = daemon.connect()
+    node = client.api.instances[name]
+    wait_for(client, node.state.put(json={"action": "stop", "timeout": 30, "force": False}))
+    wait_for(client, node.delete())
+
+
+def _sleep() -> None:
+    # What is measured is a fixed sleep; nothing else in this project has one.
+    threading.Event().wait(SLEEP)

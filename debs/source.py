@@ -118,8 +118,10 @@ def _move(files: Path, release: Release) -> None:
             if (package / source).is_dir():
                 (package / target).parent.mkdir(parents=True, exist_ok=True)
                 (package / source).rename(package / target)
-                if not any((package / source).parent.iterdir()):
-                    (package / source).parent.rmdir()
+                emptied = (package / source).parent
+                while emptied != package and not any(emptied.iterdir()):
+                    emptied.rmdir()
+                    emptied = emptied.parent
 
 
 def _settle(tree: Path, epoch: int) -> None:

@@ -84,7 +84,8 @@ def test_one_changed_place_is_refused_or_read_for_what_it_says(where: int, inste
 @pytest.mark.parametrize(
     "name",
     ["", "Main", "main ", "release-R72-11316.b", "release-R072-11316.B", "release-R72-11316.B\n",
-     "release-R72-11316.1.B", "release-72-11316.B", "release-R\u0667\u0662-11316.B", "refs/heads/main", "R72", "factory", "stabilize"],
+     "release-R72-11316.1.B", "release-72-11316.B", "release-R\u0667\u0662-11316.B",
+     "refs/heads/main", "R72", "factory", "stabilize"],
 )  # fmt: skip
 def test_near_misses_are_refused_with_the_active_branches(name: str) -> None:
     with pytest.raises(UsageError) as caught:

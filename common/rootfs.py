@@ -9,9 +9,11 @@ from pathlib import Path
 import requests
 
 from common import tools
+from common.aptprogress import AptProgress
 from common.errors import NetworkError
 from common.files import workspace
 from common.mirror import Mirror
+from common.progress import step
 
 # What apt leaves in a root that would differ from one build to the next, or that a fresh root does not need.
 _CLEAN = ("/var/cache/apt/*.bin", "/var/log/*.log", "/var/log/apt/*", "/var/cache/ldconfig/aux-cache")
@@ -61,7 +63,7 @@ def make_tar(
     try:
         tools.run(
             [
-                "mmdebstrap",
+                "mmdebstrap", "--verbose",
                 f"--architectures={recipe.arch}", f"--variant={recipe.variant}", "--format=tar",
                 *([f"--include={','.join(recipe.include)}"] if recipe.include else []),
                 *[f"--customize-hook=rm -rf \"$1\"{pattern}" for pattern in _CLEAN],
@@ -70,7 +72,7 @@ def make_tar(
                 *mirror.sources(recipe.release), *sources,
             ],
             env={"SOURCE_DATE_EPOCH": str(recipe.source_date_epoch)},
-            timeout=timeout,
+            timeout=timeout, quiet=True, on_line=AptProgress(f"Make {recipe.release} {recipe.arch}"),
         )  # fmt: skip
         beside.replace(out)
     finally:
@@ -94,7 +96,8 @@ def cached_tar(recipe: Recipe, cache: Path, *, mirror: Mirror) -> Path:
         cache.mkdir(parents=True, exist_ok=True)
         with workspace(".rootfs", parent=cache) as place:
             made = place / tar.name
-            make_tar(recipe, made, mirror=mirror)
+            with step(f"Make a root file system of {recipe.release} {recipe.arch} ({recipe.variant})"):
+                make_tar(recipe, made, mirror=mirror)
             made.replace(tar)
     return tar
 

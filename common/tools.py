@@ -12,7 +12,7 @@ import shutil
 import signal
 import sys
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,7 @@ def run(
     timeout: float | None = None,
     quiet: bool = False,
     stdin: Path | None = None,
+    on_line: Callable[[str], None] | None = None,
 ) -> None:
     """Run one program to its end; what it prints goes to our stderr.
 
@@ -80,11 +81,13 @@ def run(
         timeout: seconds after which it is killed and DeadlineError raised.
         quiet: keep its output for the error message, print none of it.
         stdin: a file it reads; none means an empty one.
+        on_line: called with every line it prints, to tell its progress from.
 
     Raises:
         ToolMissingError, DeadlineError, DiskFullError, NetworkError, CommandError: with the last lines it printed.
     """
-    _execute(argv, cwd=cwd, env=env, ok=ok, timeout=timeout, stdin=stdin, out=None, quiet=quiet)
+    heard = _Heard(quiet=quiet, on_line=on_line)
+    _execute(argv, cwd=cwd, env=env, ok=ok, timeout=timeout, stdin=stdin, out=heard, heard=heard)
 
 
 def capture(
@@ -98,7 +101,8 @@ def capture(
 ) -> str:
     """Run one program and return its whole stdout; its stderr goes into the error, if there is one."""
     out: list[str] = []
-    _execute(argv, cwd=cwd, env=env, ok=ok, timeout=timeout, stdin=stdin, out=out, quiet=True)
+    heard = _Heard(quiet=True)
+    _execute(argv, cwd=cwd, env=env, ok=ok, timeout=timeout, stdin=stdin, out=out.append, heard=heard)
     return "".join(out)
 
 
@@ -110,35 +114,29 @@ def _execute(
     ok: Collection[int],
     timeout: float | None,
     stdin: str | Path | None,
-    out: list[str] | None,
-    quiet: bool,
+    out: Callable[[str], object],
+    heard: "_Heard",
 ) -> None:
     words = [os.fspath(word) for word in argv]
-    tail: deque[str] = deque(maxlen=TAIL_LINES)
-
-    def heard(line: str) -> None:
-        tail.append(line.rstrip("\n"))
-        if not quiet:
-            sys.stderr.write(line)
-
-    log.log(logging.DEBUG if quiet else logging.INFO, "+ %s", shlex.join(words))
+    log.log(logging.DEBUG if heard.quiet else logging.INFO, "+ %s", shlex.join(words))
     try:
         with (stdin if isinstance(stdin, Path) else Path(os.devnull)).open("rb") as file:
             sh.Command(str(find(words[0])))(
                 *words[1:],
                 **_settings(cwd, env),
                 _in=stdin if isinstance(stdin, str) else file,
-                _out=heard if out is None else out.append,
+                _out=out,
                 _err=heard,
                 _ok_code=list(ok),
                 _timeout=timeout,
             )
     except sh.TimeoutException as err:
         raise DeadlineError(
-            f"{words[0]} did not finish in {timeout:g} s", details="\n".join([f"command: {shlex.join(words)}", *tail])
+            f"{words[0]} did not finish in {timeout:g} s",
+            details="\n".join([f"command: {shlex.join(words)}", *heard.tail]),
         ) from err
     except sh.ErrorReturnCode as err:
-        raise failure(words, err.exit_code, list(tail)) from err
+        raise failure(words, err.exit_code, heard) from err
 
 
 def _settings(cwd: Path | None, env: Mapping[str, str] | None) -> dict[str, Any]:
@@ -152,11 +150,28 @@ def _settings(cwd: Path | None, env: Mapping[str, str] | None) -> dict[str, Any]
     }
 
 
-def failure(argv: Sequence[str], exit_code: int, tail: Sequence[str]) -> ReleaseError:
-    """The error for a program that failed: the kind is read from what it said last."""
-    details = "\n".join([f"command: {shlex.join(argv)}", *tail])
-    said = "\n".join(tail)
-    if _DISK_FULL.search(said):
+class _Heard:
+    """What a program says, line by line: its end is kept, and whether the disk was full, which it may say early."""
+
+    def __init__(self, *, quiet: bool, on_line: Callable[[str], None] | None = None) -> None:
+        self.quiet, self._on_line = quiet, on_line
+        self.tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self.disk_full = False
+
+    def __call__(self, line: str) -> None:
+        self.tail.append(line.rstrip("\n"))
+        self.disk_full = self.disk_full or _DISK_FULL.search(line) is not None
+        if not self.quiet:
+            sys.stderr.write(line)
+        if self._on_line:
+            self._on_line(line)
+
+
+def failure(argv: Sequence[str], exit_code: int, heard: _Heard) -> ReleaseError:
+    """The error for a program that failed: the kind is read from what it said."""
+    details = "\n".join([f"command: {shlex.join(argv)}", *heard.tail])
+    said = "\n".join(heard.tail)
+    if heard.disk_full:
         return DiskFullError(
             f"no space left on the disk while running {argv[0]}", details=details,
             hint="free some space, then run the same command again",
@@ -232,13 +247,7 @@ def started(
         grace: seconds between SIGTERM and SIGKILL.
     """
     words = [os.fspath(word) for word in argv]
-    tail: deque[str] = deque(maxlen=TAIL_LINES)
-
-    def heard(line: str) -> None:
-        tail.append(line.rstrip("\n"))
-        if not quiet:
-            sys.stderr.write(line)
-
+    heard = _Heard(quiet=quiet)
     log.log(logging.DEBUG if log_file else logging.INFO, "+ %s &", shlex.join(words))
     settings = _settings(cwd, env)
     if only_env is not None:
@@ -250,7 +259,7 @@ def started(
             *words[1:], **settings,
             _in=nothing, _out=out, _err=out, _bg=True, _bg_exc=False, _new_session=True,
         )  # fmt: skip
-    process = Process(words, running, tail)
+    process = Process(words, running, heard.tail)
     try:
         yield process
     finally:

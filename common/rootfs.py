@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +19,8 @@ from common.progress import step
 
 # What apt leaves in a root that would differ from one build to the next, or that a fresh root does not need.
 _CLEAN = ("/var/cache/apt/*.bin", "/var/log/*.log", "/var/log/apt/*", "/var/cache/ldconfig/aux-cache")
+
+_KEPT = 14 * 24 * 3600.0  # seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +103,16 @@ def cached_tar(recipe: Recipe, cache: Path, *, mirror: Mirror) -> Path:
             with step(f"Make a root file system of {recipe.release} {recipe.arch} ({recipe.variant})"):
                 make_tar(recipe, made, mirror=mirror)
             made.replace(tar)
+        _forget_old(cache)
+    os.utime(tar)  # used just now
     return tar
+
+
+def _forget_old(cache: Path) -> None:
+    """Remove what no run has used for two weeks: the mirror has moved on."""
+    for tar in cache.glob("*.tar"):
+        if time.time() - tar.stat().st_mtime > _KEPT:
+            tar.unlink(missing_ok=True)
 
 
 def _state(mirror: Mirror, release: str) -> list[str]:

@@ -64,6 +64,7 @@ def build_image(inputs: Inputs, out: Path) -> None:
         tar, status = place / "rootfs.tar", place / "status"
         with step(f"Make the root file system of {inputs.name}"):
             _make_root(inputs, place, tar, status)
+            _add_mount_point(tar, place, "dev", epoch=inputs.epoch)
         with step(f"Pack {SQUASHFS}"):
             pack(tar, out / SQUASHFS, epoch=inputs.epoch)
         write_atomically(out / PACKAGES, list_packages(status.read_text(), google))
@@ -155,6 +156,19 @@ def _make_root(inputs: Inputs, place: Path, tar: Path, status: Path) -> None:
     )
 
 
+def _add_mount_point(tar: Path, place: Path, folder: str, *, epoch: int) -> None:
+    """Add an empty folder to a tar: mmdebstrap packs a /dev full of device nodes, or none."""
+    (place / folder).mkdir()
+    tools.run(
+        [
+            "tar", "--append", f"--file={tar}", f"--directory={place}", "--format=pax", "--no-recursion",
+            "--owner=0", "--group=0", "--numeric-owner", "--mode=0755", f"--mtime=@{epoch}",
+            "--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime",
+            f"./{folder}",
+        ]
+    )  # fmt: skip
+
+
 def pack(tar: Path, out: Path, *, epoch: int) -> None:
     """Pack a root file system as squashfs, with its extended attributes (capabilities are one of them).
 
@@ -169,7 +183,6 @@ def pack(tar: Path, out: Path, *, epoch: int) -> None:
                 "mksquashfs", "-", beside, "-tar",
                 "-comp", "zstd", "-Xcompression-level", str(_LEVEL), "-b", _BLOCK,
                 "-root-mode", "0755", "-root-time", str(epoch),
-                "-p", f"dev D {epoch} 755 0 0",
                 "-no-progress", "-quiet",
             ],
             stdin=tar, env={"SOURCE_DATE_EPOCH": str(epoch)}, quiet=True, timeout=1800,

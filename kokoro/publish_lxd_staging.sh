@@ -1,0 +1,4 @@
+#!/bin/sh
+set -e
+cd "$KOKORO_ARTIFACTS_DIR/git/cros-container-guest-tools"
+exec ./run invoke publish-lxd-staging

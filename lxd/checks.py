@@ -91,13 +91,15 @@ def sftp_serves(container: Container) -> None:
     container.check_active(["cros-sftp.service"])
     options = ["-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
     source = f"{host.USER}@127.0.0.1:/etc/os-release"
-    argv = ["sftp", "-P", str(host.SFTP_PORT), "-i", host.CLIENT_KEY, *options, source, "/tmp/os-release"]
+    # ssh wants a key that nobody else can read.
+    container.get(["install", "--mode=600", host.CLIENT_KEY, "/root/client_key"])
+    argv = ["sftp", "-P", str(host.SFTP_PORT), "-i", "/root/client_key", *options, source, "/root/os-release"]
     ran = container.run(argv)
     if ran.exit_code != 0:
         raise CheckFailedError(
             "cros-sftp hands out no file", details=f"{ran.err}\n{container.journal('cros-sftp.service')}"
         )
-    container.get(["cmp", "/etc/os-release", "/tmp/os-release"])
+    container.get(["cmp", "/etc/os-release", "/root/os-release"])
 
 
 @check(Situation.HOST, Situation.GPU)

@@ -2,12 +2,14 @@
 
 import contextlib
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 import pylxd
 import requests
+from pylxd.client import get_session_for_url
 from pylxd.exceptions import ClientConnectionFailed, LXDAPIException
 
 from common.errors import CommandError, DeadlineError, DiskFullError, LxdDiedError
@@ -46,7 +48,19 @@ def translated() -> Iterator[None]:
 def connect(directory: Path, *, project: str | None = None, timeout: float = ANSWER_TIMEOUT) -> pylxd.Client:
     """A client of the LXD whose LXD_DIR is `directory`, that sees `project` only. Not to be shared between threads."""
     endpoint = f"http+unix://{quote(str(directory / 'unix.socket'), safe='')}"
-    return pylxd.Client(endpoint=endpoint, timeout=timeout, project=project)
+    session = get_session_for_url(endpoint)
+    session.headers["Connection"] = "close"  # pylxd closes no connection itself
+    return pylxd.Client(endpoint=endpoint, timeout=timeout, project=project, session=session)
+
+
+def listens(directory: Path) -> bool:
+    """Whether some daemon listens on the socket of this LXD_DIR."""
+    with socket.socket(socket.AF_UNIX) as client:
+        try:
+            client.connect(str(directory / "unix.socket"))
+        except OSError:
+            return False
+        return True
 
 
 def wait_for(client: pylxd.Client, answer: requests.Response) -> None:

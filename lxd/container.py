@@ -192,10 +192,11 @@ class Container:
     def journal(self, unit: str) -> str:
         """The last lines of a unit's journal."""
         root = Container(self._client, self.name)
-        which = f"--user-unit={unit}" if self.uid else f"--unit={unit}"
+        # --user-unit would look for root's own.
+        which = [f"_SYSTEMD_USER_UNIT={unit}", "+", f"USER_UNIT={unit}"] if self.uid else [f"--unit={unit}"]
         root.run(["journalctl", "--sync"])
         short = ["--boot", "--no-pager", "--output=short-monotonic", f"--lines={JOURNAL_LINES}"]
-        return f"journal of {unit}:\n{root.run(['journalctl', *short, which]).out}"
+        return f"journal of {unit}:\n{root.run(['journalctl', *short, *which]).out}"
 
     def mock_calls(self, program: str) -> list[dict[str, object]]:
         """How a stand-in of the host's programs (lxd/mocks) was called by this user: its argv and environment."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pylxd
 
 from lxd import own, project
-from lxd.client import NO_ANSWER, connect, translated
+from lxd.client import NO_ANSWER, connect, listens, translated
 
 # Where LXD itself keeps its socket: the snap's place and Debian's.
 USUAL = (Path("/var/snap/lxd/common/lxd"), Path("/var/lib/lxd"))
@@ -63,6 +63,8 @@ def lxd(
 
 def _usable(directory: Path) -> bool:
     """Whether an LXD that has a storage pool answers there."""
+    if not listens(directory):
+        return False
     try:
         return bool(connect(directory, timeout=own.START_TIMEOUT).api.storage_pools.get().json()["metadata"])
     except NO_ANSWER:

@@ -1,5 +1,6 @@
 """What the Chrome OS host gives a container: its programs (mocks of them), /dev/.ssh, a GPU, and a user."""
 
+import shutil
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -24,6 +25,7 @@ HostKey /dev/.ssh/ssh_host_key
 AuthorizedKeysFile /dev/.ssh/ssh_authorized_keys
 PasswordAuthentication no
 KbdInteractiveAuthentication no
+StrictModes no
 UsePAM yes
 X11Forwarding no
 AllowTcpForwarding no
@@ -34,29 +36,23 @@ ForceCommand internal-sftp
 Devices = dict[str, dict[str, str]]
 
 
-def devices(place: Path, *, mocks: Path = MOCKS, gpu: bool = False) -> Devices:
-    """The LXD devices of a container as the host makes it.
+def devices(place: Path, *, mocks: Path = MOCKS) -> Devices:
+    """The LXD devices of a container as the host makes it, without a GPU.
 
     Args:
-        place: an empty directory for what is generated; to be kept as long as the container.
+        place: an empty directory for what is mounted; to be kept as long as the container.
         mocks: the directory that stands for the host's programs.
-        gpu: whether there is one.
     """
-    ssh = place / "ssh"
-    if not ssh.exists():
-        _make_ssh(ssh)
-    # shift: the container sees the files' owners as they are on this machine, so that sshd accepts root's key.
-    given = {
-        "cros-containers": {
-            "type": "disk",
-            "source": str(mocks),
-            "path": HOST_PROGRAMS,
-            "readonly": "true",
-            "shift": "true",
-        },
-        "ssh": {"type": "disk", "source": str(ssh), "path": "/dev/.ssh", "readonly": "true", "shift": "true"},
+    ssh, programs = place / "ssh", place / "cros-containers"
+    _make_ssh(ssh)
+    shutil.copytree(mocks, programs)
+    # The container sees their owner as nobody, so everything has to be readable, whatever the checkout's modes are.
+    for path in (ssh, *ssh.rglob("*"), programs, *programs.rglob("*")):
+        path.chmod(0o755 if path.is_dir() or path.parent.name == "bin" else 0o644)
+    return {
+        "cros-containers": {"type": "disk", "source": str(programs), "path": HOST_PROGRAMS, "readonly": "true"},
+        "ssh": {"type": "disk", "source": str(ssh), "path": "/dev/.ssh", "readonly": "true"},
     }
-    return given | gpu_device() if gpu else given
 
 
 def gpu_device() -> Devices:
@@ -72,9 +68,7 @@ def _make_ssh(place: Path) -> None:
     (place / "sshd_config").write_text(_SSHD_CONFIG)
     (place / "ssh_authorized_keys").write_bytes(public + b"\n")
     for name, key in (("ssh_host_key", host), ("client_key", client)):
-        path = place / name
-        path.touch(mode=0o600)
-        path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+        (place / name).write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
 
 
 def make_user(container: Container) -> Container:

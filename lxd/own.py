@@ -16,7 +16,7 @@ from pathlib import Path
 from common import tools
 from common.errors import DeadlineError, LxdUnavailableError
 from common.waiting import wait_until
-from lxd.client import NO_ANSWER, connect
+from lxd.client import NO_ANSWER, connect, listens
 
 PREFIX = "cros-lxd-"
 POOL = "pool"
@@ -72,6 +72,8 @@ def _started(data: Path, name: str, certificates: Path | None) -> contextlib.Abs
 def _ready(directory: Path, process: tools.Process) -> bool:
     if not process.alive():
         raise _not_started(process)
+    if not listens(directory):
+        return False
     try:
         api = connect(directory, timeout=START_TIMEOUT).api
         url = api._api_endpoint.removesuffix("/1.0")  # what `lxd waitready` asks is outside /1.0

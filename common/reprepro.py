@@ -98,21 +98,22 @@ def _attempt(out: Path, distributions: Sequence[Distribution], groups: Groups) -
         (base / "conf").mkdir()
         (base / "conf" / "distributions").write_text("\n".join(each.paragraph() for each in distributions))
         call: list[tools.Arg] = [
-            "eatmydata", "reprepro", "--silent",
+            *([] if secret_parent() else ["eatmydata"]),  # a database in memory syncs for nothing
+            "reprepro", "--silent",
             "--basedir", base,
             "--outdir", base / "out",
             "--dbdir", db,
         ]  # fmt: skip
         for each in distributions:
             for options, files in groups[each.codename]:
-                for batch in batches(files):
+                for batch in batches(files, limit=ARGUMENT_BYTES):
                     tools.run([*call, *options, "includedeb", each.codename, *batch], timeout=TIMEOUT, quiet=True)
             listed = tools.capture([*call, "--list-format", r"${$architecture} ${$basename}\n", "list", each.codename])
             check_listed(each, [path for _, files in groups[each.codename] for path in files], listed)
         (base / "out").rename(out)
 
 
-def batches(files: Sequence[Path], *, limit: int = ARGUMENT_BYTES) -> Iterator[list[Path]]:
+def batches(files: Sequence[Path], *, limit: int) -> Iterator[list[Path]]:
     """Split `files` into command lines of at most `limit` bytes (more where one path alone is longer)."""
     batch: list[Path] = []
     size = 0
@@ -133,7 +134,7 @@ def check_listed(distribution: Distribution, files: Sequence[Path], listed: str)
     Raises:
         PackageError: naming the misnamed or skipped ones.
     """
-    have = {(words[0], words[-1]) for words in map(str.split, listed.splitlines())}
+    have = {(words[0], words[-1]) for words in map(str.split, listed.splitlines()) if words}
     want = set()
     for path in files:
         arch = DebName.parse(path.name).arch

@@ -1,4 +1,4 @@
-"""What the tests of the apt repository share: an environment, packages, keys, and the builds run one after the other."""
+"""What the tests of the apt repository share: an environment, packages, keys, and the builds run in turn."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,8 +27,8 @@ def environment(place: Path, *, releases: Sequence[str] = RELEASES) -> KokoroEnv
         (place / folder).mkdir(parents=True, exist_ok=True)
     return KokoroEnv(
         job_name="cros-containers/crostini-guest/72/apt_repo",
-        artifacts_dir=place / "artifacts", gfile_dir=place / "gfile", keystore_dir=place / "keystore", store=place / "gs",
-        cache_dir=place / "cache", commit="", source_date_epoch=EPOCH, branch=branch,
+        artifacts_dir=place / "artifacts", gfile_dir=place / "gfile", keystore_dir=place / "keystore",
+        store=place / "gs", cache_dir=place / "cache", commit="", source_date_epoch=EPOCH, branch=branch,
         releases=tuple(releases), arches=("amd64",), image_types=("default",),
     )  # fmt: skip
 

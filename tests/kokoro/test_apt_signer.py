@@ -11,10 +11,10 @@ from common.aptrepo import KEYRING, date_of, indices_of
 from common.errors import ArtifactError, SigningError
 from common.files import sha256_of
 from common.manifest import Manifest
-from common.signing import verify
+from common.signing import Signer, verify
 from kokoro import apt_repo, apt_signer
 from kokoro.env import KokoroEnv
-from tests.common.aptparts import add_packages, after, desk_keys, environment, make_key
+from tests.common.aptparts import add_packages, desk_keys, environment, make_key
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_two_keys_sign_at_once(env: KokoroEnv) -> None:
         verify(dist / "InRelease", env.artifacts_dir / "apt_signed" / KEYRING, expected=signer.fingerprints)
         for key in signer.keys:  # either is enough for a client
             one = env.artifacts_dir / "one.asc"
-            one.write_text(apt_signer.Signer(signer.home, [key.fingerprint]).public_keys())
+            one.write_text(Signer(signer.home, [key.fingerprint]).public_keys())
             verify(dist / "InRelease", one)
 
 

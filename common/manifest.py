@@ -2,13 +2,15 @@
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from common.errors import ArtifactError
 from common.files import sha256_of, write_atomically
 
 FORMAT = 1
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, order=True)
@@ -18,6 +20,16 @@ class Entry:
     path: str
     size: int
     sha256: str
+
+
+def _checked(entry: Entry) -> Entry:
+    """Refuse what `of` does not write: above all a path that leads out of the directory."""
+    path = PurePosixPath(entry.path)
+    if path.is_absolute() or ".." in path.parts or not path.name:
+        raise ValueError(f"{entry.path!r} is not a path below a directory")
+    if type(entry.size) is not int or entry.size < 0 or not _SHA256.fullmatch(entry.sha256):
+        raise ValueError(f"{entry.path!r} has no size and SHA-256")
+    return entry
 
 
 @dataclass(frozen=True)
@@ -50,7 +62,7 @@ class Manifest:
             data = json.loads(path.read_text())
             if data["format"] != FORMAT:
                 raise ArtifactError(f"{path}: format {data['format']!r} is not {FORMAT}", hint="run the job again")
-            return cls(tuple(Entry(**entry) for entry in data["artifacts"]))
+            return cls(tuple(_checked(Entry(**entry)) for entry in data["artifacts"]))
         except FileNotFoundError as err:
             raise ArtifactError(f"{path} is missing", hint="run the job that makes it") from err
         except (ValueError, KeyError, TypeError) as err:
@@ -68,8 +80,8 @@ class Manifest:
 
     def digest(self) -> str:
         """One SHA-256 over every path, size and SHA-256."""
-        text = "".join(f"{entry.sha256} {entry.size} {entry.path}\n" for entry in self.entries)
-        return hashlib.sha256(text.encode()).hexdigest()
+        lines = [json.dumps(asdict(entry)) for entry in self.entries]  # no name can look like the end of a line
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def check(self, directory: Path) -> None:
         """Compare `directory` with the manifest.

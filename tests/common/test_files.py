@@ -1,0 +1,74 @@
+"""Writing beside and renaming, digests, and temporary directories."""
+
+import hashlib
+import stat
+from pathlib import Path
+
+import pytest
+
+from common.files import ROOT, secret_parent, sha256_of, workspace, write_atomically
+
+
+def test_root_is_the_checkout() -> None:
+    assert (ROOT / "branches.toml").is_file()
+
+
+def test_sha256_of(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 5000
+    (tmp_path / "f").write_bytes(content)
+    assert sha256_of(tmp_path / "f") == hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o600, 0o755])
+def test_write_atomically_sets_content_and_mode(tmp_path: Path, mode: int) -> None:
+    target = tmp_path / "new" / "file"
+    write_atomically(target, "ü\n", mode=mode)
+    assert target.read_bytes() == "ü\n".encode()
+    write_atomically(target, b"\xff", mode=mode)
+    assert target.read_bytes() == b"\xff"
+    assert stat.S_IMODE(target.stat().st_mode) == mode
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_reader_who_has_it_open_keeps_the_old_file(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    write_atomically(target, "old")
+    with target.open() as reader:
+        write_atomically(target, "new")
+        assert reader.read() == "old"
+    assert target.read_text() == "new"
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    write_atomically(target, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_atomically(target, "\ud800")
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_directory_in_its_place_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "file").mkdir()
+    with pytest.raises(IsADirectoryError):
+        write_atomically(tmp_path / "file", "x")
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
+
+
+def test_a_workspace_is_gone_afterwards(tmp_path: Path) -> None:
+    with workspace("job", parent=tmp_path) as place:
+        assert stat.S_IMODE(place.stat().st_mode) == 0o700
+        assert place.parent == tmp_path
+        (place / "deep").mkdir()
+        (place / "deep" / "file").touch()
+    with pytest.raises(ZeroDivisionError), workspace("job", parent=tmp_path):
+        _ = 1 / 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_secrets_go_to_memory() -> None:
+    place = secret_parent()
+    if place is None:
+        pytest.skip("this machine has no /dev/shm")
+    line = next(line for line in Path("/proc/mounts").read_text().splitlines() if line.split()[1] == str(place))
+    assert line.split()[2] == "tmpfs"

@@ -1,6 +1,7 @@
 """The throwaway signing key of a desk run: made once, kept under out/keys, never good for gs://."""
 
 import fcntl
+import hashlib
 import os
 import shutil
 import tempfile
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from common import tools
 from common.errors import ArtifactError
+from common.files import secret_parent
 from common.signing import homedir
 
 UID = "Crostini desk run (THROWAWAY KEY made by the local runner, trust it for nothing) <throwaway@crostini.invalid>"
@@ -70,7 +72,9 @@ def throwaway_key(keys_dir: Path) -> ThrowawayKey:
 
 def _make(folder: Path) -> None:
     """Make a key in a home directory of its own, and leave it in `folder` as two files."""
-    with homedir() as home:
+    # named after the place, so that the next run ends the agent of a killed one
+    name = f"gpg-{hashlib.sha256(os.fsencode(folder.parent.resolve())).hexdigest()[:16]}"
+    with homedir((secret_parent() or Path(tempfile.gettempdir())) / name) as home:
         call = ["gpg", "--homedir", str(home), "--batch", "--no-tty", "--quiet"]
         tools.capture([*call, "--generate-key"], stdin=_PARAMETERS, timeout=120)
         old = os.umask(0o077)

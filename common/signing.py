@@ -32,13 +32,27 @@ _HINT = "docs/apt.md says which keys clients take, and how to rotate them"
 
 
 @contextlib.contextmanager
-def homedir() -> Iterator[Path]:
-    """A GnuPG home directory in memory for as long as the `with` lasts; its agents end before it goes."""
-    path = Path(tempfile.mkdtemp(prefix="gpg-", dir=secret_parent()))
+def homedir(path: Path | None = None) -> Iterator[Path]:
+    """A GnuPG home directory in memory for as long as the `with` lasts; its agents end before it goes.
+
+    Args:
+        path: where, instead of a new name: who uses it the next time ends what a killed run left there.
+    """
+    if path is None:
+        path = Path(tempfile.mkdtemp(prefix="gpg-", dir=secret_parent()))
+    else:
+        remove_homedir(path)
+        path.mkdir(mode=0o700)
     path.chmod(0o700)
     try:
         yield path
     finally:
+        remove_homedir(path)
+
+
+def remove_homedir(path: Path) -> None:
+    """End the agents of a GnuPG home directory, and remove it."""
+    if path.exists():
         with contextlib.suppress(CommandError):
             tools.run(["gpgconf", "--homedir", path, "--kill", "all"], timeout=TIMEOUT, quiet=True)
         shutil.rmtree(path, ignore_errors=True)

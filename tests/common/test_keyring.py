@@ -1,16 +1,19 @@
 """The throwaway key: one for everybody, readable by nobody else, and mended after a kill."""
 
+import hashlib
+import shutil
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from common import tools
+from common import signing, tools
 from common.errors import ArtifactError
-from common.files import ROOT
+from common.files import ROOT, secret_parent
 from common.keyring import throwaway_key
 from common.signing import Signer, homedir, import_secret_keys, keys_in, verify
+from common.waiting import wait_until
 
 
 def test_it_signs(tmp_path: Path) -> None:
@@ -56,6 +59,23 @@ def test_after_a_kill(tmp_path: Path) -> None:
     (left / "secret.asc").write_text("half")
     throwaway_key(tmp_path)
     assert not left.exists()
+
+
+def test_killed_with_its_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that dies between the key and its end leaves an agent; the next run ends it."""
+    monkeypatch.setattr(signing, "remove_homedir", lambda _: None)
+    throwaway_key(tmp_path)
+    monkeypatch.undo()
+    shutil.rmtree(tmp_path / "throwaway")
+    [line] = [line for line in tools.capture(["ps", "-eo", "pid,args"]).splitlines() if agent_of(tmp_path) in line]
+    throwaway_key(tmp_path)
+    wait_until(lambda: not Path("/proc", line.split()[0]).exists(), "the agent to end", timeout=10)
+    assert not Path(agent_of(tmp_path)).exists()
+
+
+def agent_of(keys_dir: Path) -> str:
+    """The home directory that is in the command line of the agent of `keys_dir`."""
+    return str((secret_parent() or keys_dir) / f"gpg-{hashlib.sha256(bytes(keys_dir)).hexdigest()[:16]}")
 
 
 def test_half_of_it_is_gone(tmp_path: Path) -> None:

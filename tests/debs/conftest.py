@@ -1,12 +1,12 @@
 """Packages built once for all tests of this folder, and the source package they are built from."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from common import tools
-from common.files import ROOT, secret_parent, workspace
+from common.files import ROOT
+from common.keyring import throwaway_key
 from debs.build import build_debs
 from debs.releases import find_release, read_table
 from debs.source import lay_out
@@ -25,16 +25,9 @@ class R72:
 
 
 @pytest.fixture(scope="session")
-def keyring(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """An armoured file with the public half of a fresh key; its secret half is beside it, in `secret/`."""
-    place = tmp_path_factory.mktemp("keyring")
-    with workspace("gpg", parent=secret_parent()) as home:
-        gpg = ["gpg", "--homedir", str(home), "--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase", ""]
-        tools.run([*gpg, "--quick-gen-key", "Guest packages (test)", "ed25519", "sign", "never"], quiet=True)
-        armoured = place / "cros-archive-keyring.asc"
-        armoured.write_text(tools.capture([*gpg, "--armor", "--export"]))
-        yield armoured
-        tools.run(["gpgconf", "--homedir", home, "--kill", "all"], quiet=True)
+def keyring(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An armoured file with the public half of a fresh key."""
+    return throwaway_key(tmp_path_factory.mktemp("keys") / "keys").public
 
 
 Laid = Callable[[str], Path]

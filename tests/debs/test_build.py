@@ -1,0 +1,294 @@
+"""The packages themselves: every path of the facts table, the same bytes twice, and nothing lintian dislikes."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from debian.deb822 import Deb822
+
+from common import tools
+from common.errors import ArtifactError, UsageError
+from common.files import sha256_of, workspace
+from common.mirror import Mirror
+from common.rootfs import Recipe, cached_tar
+from debs import build
+from debs.build import build_debs
+from debs.version import version
+from tests.debs.conftest import CACHE, EPOCH, R72, RELEASES, Built
+
+BUILDS = [pytest.mark.root, pytest.mark.mirror, pytest.mark.timeout(900)]
+
+USER, SYSTEM, HOST = "usr/lib/systemd/user", "{lib}/systemd/system", "/opt/google/cros-containers"
+WANTS = f"{USER}/default.target.wants"
+# What other parts of Chrome OS look for, by name. `path -> target` is a link; {lib} is where the release has it.
+EVERYWHERE = {
+    "cros-guest-tools": [],
+    "cros-adapta": [f"usr/share/themes/CrosAdapta -> {HOST}/cros-adapta"],
+    "cros-apt-config": [
+        "usr/share/keyrings/cros-archive-keyring.gpg",
+        "usr/share/keyrings/cros.gpg -> cros-archive-keyring.gpg",
+        "etc/apt/preferences.d/cros.pref",
+        "usr/libexec/cros-apt-config/bind-keyring",
+        f"{SYSTEM}/cros-bind-keyring.path",
+        f"{SYSTEM}/cros-bind-keyring.service",
+    ],
+    "cros-garcon": [
+        f"{USER}/cros-garcon.service",
+        "etc/systemd/user/cros-garcon.service.d/cros-garcon-override.conf",
+        "usr/bin/garcon-url-handler",
+        "usr/bin/garcon-terminal-handler",
+        "usr/share/applications/garcon_host_browser.desktop",
+        "etc/dpkg/dpkg.cfg.d/garcon-hook",
+        "etc/skel/.config/cros-garcon.conf",
+        "usr/share/ansible/plugins/callback/garcon.py",
+    ],
+    "cros-gpu": [],
+    "cros-gpu-alpha": ["etc/apt/preferences.d/cros-gpu-alpha.pref", "etc/apt/sources.list.d/cros-gpu-alpha.list"],
+    "cros-host-fonts": ["etc/fonts/conf.d/05-cros-fonts.conf", f"{SYSTEM}/usr-share-fonts-chromeos.mount"],
+    "cros-logging": ["usr/lib/tmpfiles.d/cros-logging.conf"],
+    "cros-motd": ["etc/profile.d/cros-motd.sh", "usr/share/cros-motd/motd"],
+    "cros-notificationd": [
+        f"{USER}/cros-notificationd.service",
+        "usr/share/dbus-1/services/org.freedesktop.Notifications.service",
+    ],
+    "cros-port-listener": [
+        f"{SYSTEM}/cros-port-listener.service",
+        "{lib}/udev/rules.d/10-cros-port-listener.rules",
+    ],
+    "cros-pulse-config": [
+        "etc/pulse/daemon.conf -> daemon.conf.cros",
+        "etc/pulse/default.pa -> default.pa.cros",
+        "etc/pulse/daemon.conf.cros",
+        "etc/pulse/default.pa.cros",
+    ],
+    "cros-sftp": [f"{SYSTEM}/cros-sftp.service"],
+    "cros-sommelier": [
+        f"{USER}/sommelier@.service",
+        f"{USER}/sommelier-x@.service",
+        "etc/sommelierrc",
+        "etc/profile.d/sommelier.sh",
+        "etc/skel/.sommelierrc",
+        f"usr/bin/sommelier.elf -> {HOST}/bin/sommelier.elf",
+        "usr/libexec/cros-sommelier/prepare",
+        "usr/libexec/cros-sommelier/announce",
+    ],
+    "cros-sommelier-config": [
+        *[f"{WANTS}/{unit}@{number}.service -> ../{unit}@.service" for unit in ("sommelier", "sommelier-x") for number in "01"],
+        *[f"etc/systemd/user/sommelier@{number}.service.d/cros-sommelier-override.conf" for number in "01"],
+        *[f"etc/systemd/user/sommelier-x@{number}.service.d/cros-sommelier-x-override.conf" for number in "01"],
+        "etc/systemd/user/sommelier@1.service.d/cros-sommelier-low-density-override.conf",
+        "etc/systemd/user/sommelier-x@1.service.d/cros-sommelier-low-density-override.conf",
+    ],
+    "cros-sudo-config": ["etc/sudoers.d/10-cros-nopasswd"],
+    "cros-systemd-overrides": ["etc/systemd/system/systemd-journald-audit.socket -> /dev/null"],
+    "cros-tast-tests": [
+        *[f"usr/share/applications/{name}_demo{size}.desktop" for name in ("x11", "wayland") for size in ("", "_fixed_size")],
+        *[f"usr/share/icons/hicolor/32x32/apps/{name}_demo.png" for name in ("x11", "wayland")],
+    ],
+    "cros-ui-config": [
+        "etc/gtk-2.0/gtkrc",
+        "etc/gtk-3.0/settings.ini",
+        "etc/xdg/Trolltech.conf",
+        "etc/dconf/profile/user",
+        "etc/dconf/db/local.d/01-cros-ui",
+    ],
+    "cros-vmstat-metrics": [f"{USER}/cros-vmstat-metrics.service"],
+    "cros-wayland": ["{lib}/udev/rules.d/10-cros-virtwl.rules", "etc/skel/.config/weston.ini"],
+    "cros-xdg-desktop-portal": ["etc/xdg/xdg-desktop-portal/portals.conf"],
+}  # fmt: skip
+RULES = {
+    "cros-garcon": ["usr/share/polkit-1/rules.d/50-cros-garcon.rules"],
+    "cros-sudo-config": ["usr/share/polkit-1/rules.d/10-cros-nopasswd.rules"],
+}
+PIPEWIRE = {
+    "cros-pipe-config": [
+        "etc/pipewire/pipewire.conf.d/crostini.conf",
+        "etc/pipewire/pipewire-pulse.conf.d/crostini.conf",
+    ],
+    "cros-gpu": ["etc/apt/preferences.d/cros-gpu.pref"],
+}
+PKLA = "var/lib/polkit-1/localauthority"
+BY_RELEASE = {
+    "bullseye": [
+        {
+            "cros-garcon": [
+                f"{PKLA}/50-local.d/garcon-packagekit.pkla",
+                f"{PKLA}/50-local.d/garcon-synaptic.pkla",
+            ],
+            "cros-sudo-config": [f"{PKLA}/10-vendor.d/10-cros-nopasswd.pkla"],
+        }
+    ],
+    "bookworm": [RULES, PIPEWIRE],
+    "trixie": [RULES, PIPEWIRE],
+}
+
+
+def expected(release: str) -> dict[str, set[str]]:
+    lib = "usr/lib" if release == "trixie" else "lib"
+    wanted: dict[str, set[str]] = {}
+    for table in [EVERYWHERE, *BY_RELEASE[release]]:
+        for package, paths in table.items():
+            wanted.setdefault(package, set()).update(path.replace("{lib}", lib) for path in paths)
+    return wanted
+
+
+def content_of(deb: Path) -> dict[str, str]:
+    """Path (with its target if it is a link) -> mode, of everything but directories and documentation."""
+    found = {}
+    for line in tools.capture(["dpkg-deb", "--contents", deb]).splitlines():
+        mode, _owner, _size, _day, _time, path = line.split(None, 5)
+        path = path.removeprefix("./")
+        if not mode.startswith("d") and not path.startswith(("usr/share/doc/", "usr/share/man/", "usr/share/lintian/")):
+            found[path] = mode
+    return found
+
+
+def deb_of(directory: Path, package: str) -> Path:
+    [deb] = directory.glob(f"{package}_*.deb")
+    return deb
+
+
+class TestContent:
+    """What is in the packages of each release."""
+
+    pytestmark = BUILDS
+
+    @pytest.mark.parametrize("release", RELEASES)
+    def test_every_package_has_exactly_its_paths(self, release: str, built: Built) -> None:
+        found = {deb.name.split("_")[0]: set(content_of(deb)) for deb in built(release).iterdir()}
+        wanted = expected(release)
+        wanted["cros-apt-config"].add("etc/apt/apt.conf.d/50cros-bind-keyring")
+        assert found == wanted
+
+    @pytest.mark.parametrize("release", RELEASES)
+    def test_modes(self, release: str, built: Built) -> None:
+        for deb in built(release).iterdir():
+            for path, mode in content_of(deb).items():
+                if mode.startswith("l"):
+                    continue
+                wanted = "-rw-r--r--"
+                if path.startswith(("usr/bin/", "usr/libexec/")):
+                    wanted = "-rwxr-xr-x"
+                elif path.startswith("etc/sudoers.d/"):
+                    wanted = "-r--r-----"
+                assert mode == wanted, path
+
+    @pytest.mark.parametrize("release", RELEASES)
+    def test_files_in_etc_are_conffiles(self, release: str, built: Built) -> None:
+        for deb in built(release).iterdir():
+            listed = tools.capture(["dpkg-deb", "--info", deb, "conffiles"], ok=(0, 2)).split()
+            etc = [f"/{path}" for path, mode in content_of(deb).items() if path.startswith("etc/") and mode[0] == "-"]
+            assert sorted(listed) == sorted(etc)
+
+    @pytest.mark.parametrize("release", RELEASES)
+    def test_fields(self, release: str, built: Built) -> None:
+        for deb in built(release).iterdir():
+            fields = Deb822(tools.capture(["dpkg-deb", "--field", deb]))
+            assert fields["Version"] == version(R72(), EPOCH, release)
+            assert fields["Architecture"] == "all"
+            assert fields["Section"] == ("x11" if fields["Package"] == "cros-wayland" else "misc")
+            assert fields["Multi-Arch"] == "foreign"
+
+    @pytest.mark.parametrize(
+        ("release", "sound", "fuse"),
+        [
+            ("bullseye", "cros-pulse-config", "fuse"),
+            ("bookworm", "cros-pipe-config", "fuse3"),
+            ("trixie", "cros-pipe-config", "fuse3"),
+        ],
+    )
+    def test_the_metapackage(self, release: str, sound: str, fuse: str, built: Built) -> None:
+        fields = Deb822(tools.capture(["dpkg-deb", "--field", deb_of(built(release), "cros-guest-tools")]))
+        assert fields["Depends"].split(", ") == [
+            "cros-garcon", "cros-host-fonts", "cros-motd", "cros-notificationd", "cros-sftp", "cros-sommelier", "cros-ui-config",
+        ]  # fmt: skip
+        assert fields["Recommends"].split(", ") == [
+            "bash-completion", "bzip2", "cros-apt-config", "cros-gpu", "cros-logging", sound, "cros-sommelier-config",
+            "cros-sudo-config", "cros-systemd-overrides", "cros-vmstat-metrics", "cros-wayland", "curl",
+            "dbus-user-session", "dbus-x11", "file", fuse, "git", "gnupg", "iputils-ping", "iptables", "less", "libxss1",
+            "man-db", "udev", "unzip", "usbutils", "vim", "wget", "xz-utils",
+        ]  # fmt: skip
+
+    @pytest.mark.parametrize("release", RELEASES)
+    def test_mesa_is_pinned_where_the_release_has_one(self, release: str, built: Built) -> None:
+        fields = Deb822(tools.capture(["dpkg-deb", "--field", deb_of(built(release), "cros-gpu")]))
+        assert ("libgl1-mesa-dri" in fields.get("Depends", "")) == (release != "bullseye")
+
+
+class TestBuild:
+    """How they are built."""
+
+    pytestmark = BUILDS
+
+    @pytest.mark.parametrize("release", RELEASES)
+    def test_two_builds_are_bit_for_bit_the_same(
+        self, release: str, built: Built, keyring: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first = {deb.name: sha256_of(deb) for deb in built(release).iterdir()}
+        cache = tmp_path / "another cache, with spaces"
+        cache.mkdir()
+        (cache / "rootfs").symlink_to(CACHE / "rootfs")
+        elsewhere = tmp_path / "cros-archive-keyring.asc"
+        shutil.copy(keyring, elsewhere)
+        monkeypatch.setenv("TZ", "Pacific/Kiritimati")
+        monkeypatch.setenv("LC_ALL", "tr_TR.UTF-8")
+        monkeypatch.setenv("USER", "somebody")
+        before = os.umask(0o077)
+        try:
+            debs = build_debs(
+                release, version=version(R72(), EPOCH, release), epoch=EPOCH, keyring=elsewhere,
+                out=tmp_path / "out", cache=cache,
+            )  # fmt: skip
+        finally:
+            os.umask(before)
+        assert {deb.name: sha256_of(deb) for deb in debs} == first
+
+    def test_a_build_that_changes_nothing_runs_nothing(
+        self, built: Built, keyring: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first = built("bookworm")
+        monkeypatch.setattr(build, "_build", None)
+        debs = build_debs(
+            "bookworm", version=version(R72(), EPOCH, "bookworm"), epoch=EPOCH, keyring=keyring, out=tmp_path, cache=CACHE
+        )  # fmt: skip
+        assert [deb.name for deb in debs] == sorted(deb.name for deb in first.iterdir())
+        assert sorted(path.name for path in tmp_path.iterdir()) == [deb.name for deb in debs]
+
+    @pytest.mark.parametrize("release", RELEASES)
+    def test_lintian_has_nothing_to_say(self, release: str, built: Built) -> None:
+        arch = tools.capture(["dpkg", "--print-architecture"]).strip()
+        recipe = Recipe(
+            release=release, arch=arch, variant="minbase", include=("lintian",), source_date_epoch=EPOCH
+        )  # fmt: skip
+        tar = cached_tar(recipe, CACHE / "rootfs", mirror=Mirror.of_this_machine())
+        with workspace("lintian") as root:
+            tools.run(
+                ["tar", "--extract", "--numeric-owner", "--file", tar, "--directory", root], quiet=True, timeout=300
+            )
+            shutil.copytree(built(release), root / "in")
+            said = tools.capture(
+                [
+                    "unshare", "--mount", "--pid", "--net", "--fork", "--kill-child", "--root", root, "--mount-proc",
+                    "--wd", "/in", "sh", "-c",
+                    "exec lintian --pedantic --no-cfg --allow-root --tag-display-limit 0 --fail-on none *.deb",
+                ],
+                timeout=600,
+            )  # fmt: skip
+        tags = [line for line in said.splitlines() if line[:3] in ("E: ", "W: ", "P: ")]
+        # bullseye's apt knows no other extension.
+        assert [tag for tag in tags if "openpgp-file-has-implementation-specific-extension" not in tag] == []
+
+
+def test_an_unknown_release_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown release 'sid'"):
+        build_debs("sid", version="1", epoch=0, keyring=tmp_path, out=tmp_path / "out", cache=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_keyring_nothing_is_built(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="is missing"):
+        build_debs(
+            "bookworm", version="1", epoch=0, keyring=tmp_path / "none", out=tmp_path / "out", cache=tmp_path / "cache"
+        )
+    assert list(tmp_path.iterdir()) == []

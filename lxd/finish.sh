@@ -10,12 +10,22 @@ chroot "$root" systemctl enable systemd-networkd.service systemd-resolved.servic
 chroot "$root" systemctl disable systemd-networkd-wait-online.service
 ln -sf ../run/systemd/resolve/stub-resolv.conf "$root/etc/resolv.conf"
 
+# Formats of binaries are the kernel's, so the host's: a container cannot register python3's, and the unit fails.
+chroot "$root" systemctl mask systemd-binfmt.service
+
+# Binary formats are the kernel's, and that is the virtual machine's: the unit fails in a container.
+chroot "$root" systemctl mask systemd-binfmt.service
+
 # systemd 256 and later open sshd on local sockets by themselves, whatever sshd_not_to_be_run says.
 mkdir -p "$root/etc/systemd/system-generators"
 ln -sf /dev/null "$root/etc/systemd/system-generators/systemd-ssh-generator"
 
 # The host mounts its programs here.
 mkdir -p "$root/opt/google/cros-containers"
+
+# What mmdebstrap's eatmydata hook had installed for a while is still in the cache.
+chroot "$root" ldconfig
+rm -f "$root/var/cache/ldconfig/aux-cache"
 
 # Identities that every container has to have for itself. An empty machine-id is filled in at boot.
 : >"$root/etc/machine-id"

@@ -63,9 +63,9 @@ def publish_repository(
     generations = {codename: _check_published(target, codename, texts[codename]) for codename in ours}
     _check_pool(target, manifest)
     _check_others(target, root / KEYRING, ours)
-    done = {}
+    done: dict[str, Published] = {}
     for codename in ours:
-        immutable, mutable, pointer = items_of(root, manifest, codename, target)
+        immutable, mutable, pointer = items_of(root, manifest, codename, target, with_pool=not done)
         done[codename] = publish(
             target.bucket,
             immutable=immutable, mutable=mutable, pointer=pointer,
@@ -75,12 +75,15 @@ def publish_repository(
     return done
 
 
-def items_of(root: Path, manifest: Manifest, codename: str, target: Target) -> tuple[list[Item], list[Item], Item]:
-    """What one codename's publication uploads, in its order: never replaced, replaced, and InRelease."""
-    dist = f"dists/{codename}/"
-    paths = [
-        entry.path for entry in manifest.entries if entry.path.startswith(dist) or not entry.path.startswith("dists/")
-    ]
+def items_of(
+    root: Path, manifest: Manifest, codename: str, target: Target, *, with_pool: bool
+) -> tuple[list[Item], list[Item], Item]:
+    """What one codename's publication uploads, in its order: never replaced, replaced, and InRelease.
+
+    The pool is of all codenames, so that it goes with the first.
+    """
+    wanted = (f"dists/{codename}/", KEYRING, *(["pool/"] if with_pool else []))
+    paths = [entry.path for entry in manifest.entries if entry.path.startswith(wanted)]
     paths.sort(key=lambda path: (rank(path), path))
     items = [Item(target.name(path), root / path) for path in paths]
     fixed = sum(rank(path) <= 1 for path in paths)

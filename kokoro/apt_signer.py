@@ -36,7 +36,7 @@ def build(env: KokoroEnv) -> None:
         check_contents(unsigned, manifest)
     with _signer(env.keystore_dir) as signer, workspace(".apt_signer", parent=env.artifacts_dir) as place:
         made = place / OUTPUT
-        with step(f"Sign {', '.join(codenames(unsigned))} with {len(signer.fingerprints)} keys"):
+        with step(f"Sign {', '.join(codenames(unsigned))} with {', '.join(signer.fingerprints)}"):
             copy_files(unsigned, made, manifest)
             sign_repository(made, signer, date=now())
         result = Manifest.of(made)

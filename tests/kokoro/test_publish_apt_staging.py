@@ -4,15 +4,18 @@ import datetime as dt
 import json
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from debian.deb822 import Packages
 
 from common import aptpublish
-from common.aptrepo import KEYRING
+from common.aptrepo import KEYRING, indices_of
 from common.bucket import DirectoryBucket, Kind
 from common.errors import ArtifactError, ConfigError, ConflictError, SigningError
+from common.files import sha256_of
 from common.manifest import Manifest
 from common.signing import verify
 from kokoro import apt_signer, publish_apt_staging
@@ -106,6 +109,50 @@ def test_the_order(env: KokoroEnv, monkeypatch: pytest.MonkeyPatch) -> None:
     assert first[-3:] == [f"dists/bookworm/{name}" for name in ("Release", "Release.gpg", "InRelease")]
 
 
+def check_as_a_client(root: Path, codename: str) -> int:
+    """Begin with InRelease, as apt does, and look for all it leads to; the number of packages found."""
+    text = (root / "dists" / codename / "InRelease").read_text().split("\n\n", 1)[1]
+    found = 0
+    for index in indices_of(text):
+        path = root / "dists" / codename / index.by_hash
+        assert sha256_of(path) == index.sha256
+        if index.path.endswith("/Packages"):
+            for package in Packages.iter_paragraphs(path.read_text(), use_apt_pkg=False):
+                assert sha256_of(root / package["Filename"]) == package["SHA256"]
+                found += 1
+    return found
+
+
+def test_every_state_on_the_way_fits_together(env: KokoroEnv, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After each single upload of a second publication, a client finds everything: all old, then all new."""
+    publish_apt_staging.build(env)
+    newer = same_desk(env, tmp_path / "newer")
+    root = bucket_of(env)
+    seen: list[bytes] = []
+    upload = DirectoryBucket.upload
+
+    def watched(self: DirectoryBucket, source: Path, name: str, **more: object) -> object:
+        done = upload(self, source, name, **more)  # type: ignore[arg-type]
+        if name.startswith(("72/pool", "72/dists/bookworm")):
+            assert check_as_a_client(root, "bookworm") == 9  # 2 for each of 4 architectures, and libdrm2
+            seen.append((root / "dists/bookworm/InRelease").read_bytes())
+        return done
+
+    monkeypatch.setattr(DirectoryBucket, "upload", watched)
+    publish_apt_staging.build(replace(newer, store=env.store))
+    assert len(set(seen)) == 2
+    verify(root / "dists/bookworm/InRelease", root / KEYRING)
+    assert seen.count(seen[-1]) <= 2  # InRelease, and the note about what it superseded
+
+
+def same_desk(env: KokoroEnv, place: Path, *, releases: Sequence[str] = RELEASES) -> KokoroEnv:
+    """A newer repository made below `place`, signed by the key that signed ours."""
+    keys = env.keystore_dir
+    assert keys is not None
+    shutil.copytree(keys.parent / "keys", place / "keys")
+    return signed(place, version="72.11317", releases=releases)
+
+
 def test_other_content_in_the_pool(env: KokoroEnv) -> None:
     name = next(path for path in (env.gfile_dir / "apt_signed").rglob("cros-garcon*.deb"))
     there = bucket_of(env) / name.relative_to(env.gfile_dir / "apt_signed")
@@ -120,11 +167,7 @@ def test_other_content_in_the_pool(env: KokoroEnv) -> None:
 def test_one_release_leaves_the_other(env: KokoroEnv, tmp_path: Path) -> None:
     publish_apt_staging.build(env)
     before = {path: path.read_bytes() for path in (bucket_of(env) / "dists/trixie").rglob("*") if path.is_file()}
-    keys = env.keystore_dir
-    assert keys is not None
-    place = tmp_path / "narrow"
-    shutil.copytree(keys.parent / "keys", place / "keys")  # the same desk
-    narrow = signed(place, releases=("bookworm",), version="72.11317")
+    narrow = same_desk(env, tmp_path / "narrow", releases=("bookworm",))
     publish_apt_staging.build(replace(narrow, store=env.store))
     after = {path: path.read_bytes() for path in (bucket_of(env) / "dists/trixie").rglob("*") if path.is_file()}
     assert after == before
@@ -201,11 +244,7 @@ def test_superseded_by_hash_files_stay_for_two_days(env: KokoroEnv, tmp_path: Pa
     publish_apt_staging.build(env)
     root = bucket_of(env)
     old = set(root.glob("dists/bookworm/**/by-hash/SHA256/*"))
-    keys = env.keystore_dir
-    assert keys is not None
-    place = tmp_path / "newer"
-    shutil.copytree(keys.parent / "keys", place / "keys")
-    publish_apt_staging.build(replace(signed(place, version="72.11317"), store=env.store))
+    publish_apt_staging.build(replace(same_desk(env, tmp_path / "newer"), store=env.store))
     assert all(path.exists() for path in old)
     new = set(root.glob("dists/bookworm/**/by-hash/SHA256/*")) - old
     assert new

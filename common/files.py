@@ -1,6 +1,7 @@
 """Files as this project writes them: beside their place and renamed into it; digests read in blocks."""
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
@@ -34,12 +35,48 @@ def write_atomically(path: Path, content: str | bytes, *, mode: int = 0o644) -> 
 
 @contextlib.contextmanager
 def workspace(prefix: str, *, parent: Path | None = None) -> Iterator[Path]:
-    """A temporary directory that is gone afterwards, however the block ends."""
-    path = Path(tempfile.mkdtemp(prefix=f"{prefix}-", dir=parent))
+    """A temporary directory that is gone afterwards, however the block ends.
+
+    It is locked while it is used: what a killed process leaves is not, and `remove_stale` knows it by that.
+    """
+    path, lock = _locked_directory(prefix, parent)
     try:
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
+        os.close(lock)
+
+
+def remove_stale(parent: Path, pattern: str) -> None:
+    """Remove the workspaces below `parent` that match a glob and that no living process uses."""
+    for path in parent.glob(pattern):
+        if path.is_dir() and (lock := _lock(path)) is not None:
+            shutil.rmtree(path, ignore_errors=True)
+            os.close(lock)
+
+
+def _locked_directory(prefix: str, parent: Path | None) -> tuple[Path, int]:
+    """A new directory and its lock; once more where somebody took it for a stale one before it was locked."""
+    while True:
+        path = Path(tempfile.mkdtemp(prefix=f"{prefix}-", dir=parent))
+        if (lock := _lock(path)) is not None:
+            if path.exists():
+                return path, lock
+            os.close(lock)
+
+
+def _lock(path: Path) -> int | None:
+    """Lock a directory for as long as this process has the handle open; None when another one has it locked."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    return handle
 
 
 def secret_parent() -> Path | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from common import progress, tools
 from common.errors import ArtifactError, ConfigError, DeadlineError, ReleaseError, from_os_error
-from common.files import ROOT, sha256_of
+from common.files import ROOT, remove_stale, sha256_of
 from common.keyring import throwaway_key
 from common.manifest import Manifest
 from kokoro import ant, sandbox
@@ -302,6 +302,7 @@ def _remove(path: Path) -> None:
 def sweep(out: Out) -> None:
     """Remove what a killed run left; nothing of it runs any more."""
     _remove(out.root / "work")
+    remove_stale(out.cache, "*/.*")
 
 
 def artifacts_missing(job: Job, parents: Sequence[Job], out: Out) -> ArtifactError | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from common.files import ROOT, secret_parent, sha256_of, workspace, write_atomically
+from common.files import ROOT, remove_stale, secret_parent, sha256_of, workspace, write_atomically
 
 
 def test_root_is_the_checkout() -> None:
@@ -72,3 +72,14 @@ def test_secrets_go_to_memory() -> None:
         pytest.skip("this machine has no /dev/shm")
     line = next(line for line in Path("/proc/mounts").read_text().splitlines() if line.split()[1] == str(place))
     assert line.split()[2] == "tmpfs"
+
+
+def test_a_stale_workspace_is_told_from_one_in_use(tmp_path: Path) -> None:
+    stale = tmp_path / ".left-by-a-killed-run"
+    stale.mkdir()
+    (stale / "half").write_text("half")
+    with workspace(".used", parent=tmp_path) as used:
+        remove_stale(tmp_path, ".*")
+        assert used.is_dir()
+        assert not stale.exists()
+    assert list(tmp_path.iterdir()) == []

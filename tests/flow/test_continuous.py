@@ -1,0 +1,250 @@
+"""The README's first command, as a user runs it, and real clients of what it published."""
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from common import tools
+from common.files import ROOT
+from common.manifest import Manifest
+from common.mirror import Mirror, native_arch
+from common.rootfs import Recipe, cached_tar
+from common.serve import Served, serving
+from common.waiting import wait_until
+from lxd.daemon import Lxd, lxd
+from tests.support import Checkout, Finished
+
+pytestmark = [pytest.mark.flow, pytest.mark.timeout(3600)]
+
+BRANCH = "release-R72-11316.B"
+FLOW = ("invoke", "continuous", "--branch", BRANCH, "--release", "bookworm")
+JOBS = ROOT / "out" / "jobs" / "cros-containers" / "crostini-guest" / "72"
+STORE = ROOT / "out" / "gs"
+IMAGE = f"lxd/bookworm/{native_arch()}/default"
+
+
+def results() -> dict[str, dict[str, object]]:
+    return {path.parent.name: json.loads(path.read_text()) for path in JOBS.glob("*/result.json")}
+
+
+@pytest.fixture(scope="session")
+def continuous() -> Finished:
+    """The flow has passed in this checkout."""
+    finished = Checkout(ROOT).run(*FLOW, timeout=3000)
+    assert finished.code == 0, finished.output
+    return finished
+
+
+@pytest.fixture(scope="session")
+def served(continuous: Finished, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The buckets over HTTP and HTTPS."""
+    with serving(STORE, state=tmp_path_factory.mktemp("serve")) as urls:
+        yield urls
+
+
+def test_every_job_passed_and_is_in_the_report(continuous: Finished) -> None:
+    done = results()
+    names = {
+        "guest_tools", "apt_repo", "apt_signer", f"lxd_container_{native_arch()}_bookworm",
+        "publish_apt_staging", "publish_lxd_staging",
+    }  # fmt: skip
+    assert {name: done[name]["state"] for name in names} == dict.fromkeys(names, "passed")
+    page = (ROOT / "out" / "report" / "index.html").read_text()
+    for name in names:
+        assert f'id="{name}"' in page
+    for url in ("gs://cros-packages-staging/72", "gs://cros-containers-staging/72"):
+        assert url in page
+        assert url in continuous.output
+
+
+def test_the_image_was_booted_and_checked(continuous: Finished) -> None:
+    image = JOBS / f"lxd_container_{native_arch()}_bookworm"
+    cases = list(ElementTree.parse(image / "sponge_log.xml").getroot().iter("testcase"))
+    assert len(cases) > 8
+    assert not [case for case in cases if len(case)], "no failure, nothing skipped"
+
+
+def test_with_nothing_changed_nothing_runs(continuous: Finished) -> None:
+    again = Checkout(ROOT).run(*FLOW)
+    assert again.code == 0, again.output
+    assert again.output.count(": unchanged") == 6
+    assert ": passed in" not in again.output
+
+
+def test_a_bucket_that_lost_its_pointer_is_published_again(continuous: Finished) -> None:
+    pointer = STORE / "cros-containers-staging" / "72" / "streams" / "v1" / "images.json"
+    before = pointer.read_bytes()
+    pointer.unlink()
+    again = Checkout(ROOT).run(*FLOW)
+    assert again.code == 0, again.output
+    assert "publish_lxd_staging: passed" in again.output
+    assert json.loads(pointer.read_text())["products"].keys() == json.loads(before)["products"].keys()
+
+
+def test_apt_in_a_clean_root_installs_cros_guest_tools(served: Served, tmp_path: Path) -> None:
+    mirror = Mirror.of_this_machine()
+    recipe = Recipe(release="bookworm", arch=native_arch(), variant="apt")
+    root = tmp_path / "root"
+    root.mkdir()
+    tar = cached_tar(recipe, ROOT / "out" / "cache" / "rootfs", mirror=mirror)
+    tools.run(["tar", "--extract", "--file", tar, "--directory", root, "--numeric-owner"], quiet=True, timeout=300)
+    shutil.copyfile(
+        STORE / "cros-packages-staging" / "72" / "cros-archive-keyring.asc", root / "usr/share/keyrings/cros.asc"
+    )
+    (root / "etc/apt/sources.list.d/cros.sources").write_text(
+        f"Types: deb\nURIs: {served.http}/cros-packages-staging/72\nSuites: bookworm\nComponents: main\n"
+        "Signed-By: /usr/share/keyrings/cros.asc\n"
+    )
+    (root / "etc/apt/apt.conf.d/99strict").write_text(
+        'Acquire::Check-Date "true";\nAcquire::Check-Valid-Until "true";\nAcquire::AllowInsecureRepositories "false";\n'
+    )
+    shutil.copyfile("/etc/resolv.conf", root / "etc/resolv.conf")
+
+    def run(*argv: str) -> str:
+        return tools.capture(
+            ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--root", root, "--mount-proc", *argv],
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "TMPDIR": "/tmp"},
+            timeout=900,
+        )
+
+    try:
+        run("apt-get", "update")
+        policy = run("apt-cache", "policy", "cros-guest-tools")
+        assert "/cros-packages-staging/72 bookworm/main" in policy
+        said = run("apt-get", "install", "--yes", "--no-install-recommends", "cros-guest-tools")
+        assert "WARNING" not in said
+        status = run("dpkg-query", "--show", "--showformat=${Package} ${db:Status-Abbrev}\n", "cros-*")
+        assert "cros-guest-tools ii" in status
+        assert "cros-sommelier ii" in status
+        assert (
+            not list((root / "etc/apt/trusted.gpg.d").glob("cros*"))
+            or "Signed-By" in (root / "etc/apt/sources.list.d/cros.sources").read_text()
+        )
+    finally:
+        shutil.rmtree(root)
+
+
+@pytest.fixture
+def daemon(served: Served, tmp_path: Path) -> Iterator[Lxd]:
+    """An LXD that trusts our server."""
+    authorities = tmp_path / "authorities.pem"
+    authorities.write_text(served.ca.read_text())
+    with lxd(certificates=authorities) as daemon:
+        yield daemon
+
+
+def test_lxc_launches_debian_bookworm_from_the_published_index(daemon: Lxd, served: Served, tmp_path: Path) -> None:
+    env = {"LXD_DIR": str(daemon.directory), "LXD_CONF": str(tmp_path / "lxc"), "SSL_CERT_FILE": str(served.ca)}
+
+    def lxc(*words: str) -> str:
+        return tools.capture(["lxc", *words], env=env, timeout=300)
+
+    lxc("remote", "add", "cros", f"{served.https}/cros-containers-staging/72", "--protocol=simplestreams")
+    listed = lxc("image", "list", "cros:", "--format=csv", "--columns=l")
+    assert "debian/bookworm" in listed
+    project = f"--project={daemon.project}"
+    lxc("launch", "cros:debian/bookworm", "penguin", project)
+    asks: list[tools.Arg] = ["lxc", "exec", project, "penguin", "--", "systemctl", "is-system-running"]
+    wait_until(
+        lambda: tools.capture(asks, env=env, ok=range(256), timeout=60).strip() == "running",
+        "the launched container to run",
+        timeout=120,
+        every=0.5,
+    )
+    said = lxc(
+        "exec", project, "penguin", "--", "dpkg-query", "--show", "--showformat=${db:Status-Abbrev}", "cros-guest-tools"
+    )
+    assert said.strip() == "ii"
+    assert lxc("exec", project, "penguin", "--", "cat", "/etc/hostname").strip() == "penguin"
+
+
+def leftovers() -> dict[str, object]:
+    """What a run could leave behind on this machine."""
+    return {
+        "mounts": sorted(line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()),
+        "loop devices": sorted(tools.capture(["losetup", "--list", "--noheadings", "--output", "BACK-FILE"]).split()),
+        "interfaces": sorted(path.name for path in Path("/sys/class/net").iterdir()),
+    }
+
+
+def processes_of(checkout: Path) -> list[str]:
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            about = (entry / "cmdline").read_bytes().decode(errors="replace") + str((entry / "cwd").readlink())
+        except OSError:
+            continue
+        if str(checkout) in about:
+            found.append(f"{entry.name}: {about}")
+    return found
+
+
+def test_killed_anywhere_it_leaves_nothing_and_the_next_run_makes_the_same_bytes(
+    continuous: Finished, checkout: Checkout
+) -> None:
+    """SIGKILL while packages are built, while the image is made and while it is booted; then to the end, elsewhere."""
+    shutil.copytree(ROOT / "out" / "keys", checkout.path / "out" / "keys")
+    git_history(checkout)
+    image_job = checkout.path / "out" / "work" / "cros-containers" / "crostini-guest" / "72"
+    image_job /= f"lxd_container_{native_arch()}_bookworm"
+    before = leftovers()
+    for reached in (
+        lambda: "dpkg-buildpackage" in " ".join(processes_of(checkout.path)) or seen(checkout, "guest_tools: Build"),
+        lambda: seen(checkout, "Make bookworm") and (image_job / "tmp").exists(),
+        lambda: seen(checkout, "Boot and check"),
+    ):
+        kill_when(checkout, reached)
+        wait_until(lambda: not processes_of(checkout.path), "every process of the killed run to be gone", timeout=30)
+        wait_until(lambda: leftovers() == before, f"what a killed run left to go: {before}", timeout=30)
+    finished = checkout.run(*FLOW, timeout=3000)
+    assert finished.code == 0, finished.output
+    assert leftovers() == before
+    assert not (checkout.path / "out" / "work").exists()
+    there = checkout.path / "out" / "jobs" / "cros-containers" / "crostini-guest" / "72"
+    for job, names in {
+        "guest_tools": None,
+        "apt_repo": None,
+        f"lxd_container_{native_arch()}_bookworm": {f"{IMAGE}/{file}" for file in FILES},
+    }.items():
+        assert digests(there / job, names) == digests(JOBS / job, names), f"{job} made other bytes"
+
+
+FILES = ("lxd.tar.xz", "incus.tar.xz", "rootfs.squashfs", "packages.tsv")
+
+
+def digests(job: Path, names: set[str] | None) -> dict[str, str]:
+    entries = Manifest.read(job / "manifest.json").entries
+    return {entry.path: entry.sha256 for entry in entries if names is None or entry.path in names}
+
+
+def git_history(checkout: Checkout) -> None:
+    """The same commits as here: versions and dates come from them. What is not committed here stays so there."""
+    shutil.rmtree(checkout.path / ".git")
+    tools.run(["git", "clone", "--quiet", "--bare", ROOT, checkout.path / ".git"], quiet=True)
+    tools.run(["git", "-C", checkout.path, "config", "core.bare", "false"], quiet=True)
+    tools.run(["git", "-C", checkout.path, "reset", "--quiet"], quiet=True)
+
+
+def output_of(checkout: Checkout) -> Path:
+    return checkout.path.parent / f"{checkout.path.name}.killed"
+
+
+def seen(checkout: Checkout, text: str) -> bool:
+    return text in output_of(checkout).read_text()
+
+
+def kill_when(checkout: Checkout, reached: Callable[[], bool]) -> None:
+    output_of(checkout).unlink(missing_ok=True)
+    env = {**tools.environment(), **checkout.env}
+    with tools.started(
+        [checkout.path / "run", *FLOW], cwd=checkout.path, only_env=env, log_file=output_of(checkout)
+    ) as process:
+        wait_until(lambda: reached() or not process.alive(), "the run to get there", timeout=900, every=0.05)
+        assert process.alive(), output_of(checkout).read_text()
+        os.kill(process.pid, signal.SIGKILL)

@@ -1,0 +1,112 @@
+"""The build of an image: what it chooses from the matrix, what it checks first, and what it hands on."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from common.branches import active_branches
+from common.errors import ArtifactError, CheckFailedError, UsageError
+from common.files import ROOT, write_atomically
+from common.mirror import native_arch
+from kokoro import lxd_container
+from kokoro.env import KokoroEnv
+from lxd.image import Inputs
+from lxd.metadata import ImageName
+from tests.common.aptparts import environment, signed
+
+FILES = ("lxd.tar.xz", "incus.tar.xz", "rootfs.squashfs", "packages.tsv")
+
+
+@pytest.fixture
+def env(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KokoroEnv:
+    """A job that finds a signed repository; building and booting are for other tests."""
+
+    def build(inputs: Inputs, out: Path) -> None:
+        for file in FILES:
+            write_atomically(out / file, f"{inputs.name} {inputs.milestone} {inputs.epoch}")
+
+    def boot(metadata: Path, rootfs: Path, results: Path) -> None:
+        assert metadata.exists()
+        assert rootfs.exists()
+        write_atomically(results / "sponge_log.xml", "<testsuites/>")
+
+    monkeypatch.setattr(lxd_container, "build_image", build)
+    monkeypatch.setattr(lxd_container, "check_image", boot)
+    env = signed(tmp_path, releases=["bookworm"])
+    return replace(env, arches=(native_arch(), "riscv64"), branch=replace(env.branch, image_arches=(native_arch(),)))
+
+
+def handed_on(env: KokoroEnv) -> set[str]:
+    return {path.relative_to(env.artifacts_dir).as_posix() for path in env.artifacts_dir.rglob("*") if path.is_file()}
+
+
+def test_an_image_and_its_log_are_handed_on(env: KokoroEnv) -> None:
+    lxd_container.build(env)
+    folder = f"lxd/bookworm/{native_arch()}/default"
+    assert handed_on(env) == {f"{folder}/{file}" for file in (*FILES, "sponge_log.xml")}
+    assert (env.artifacts_dir / folder).stat().st_mode & 0o777 == 0o755
+
+
+def test_an_image_of_another_architecture_is_not_booted(
+    env: KokoroEnv, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(lxd_container, "native_arch", lambda: "s390x")
+    caplog.set_level("INFO")
+    lxd_container.build(env)
+    assert f"bookworm {native_arch()} default is built but not booted" in caplog.text
+    assert not any(name.endswith("sponge_log.xml") for name in handed_on(env))
+
+
+def test_an_image_that_fails_its_checks_is_not_handed_on(env: KokoroEnv, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(metadata: Path, rootfs: Path, results: Path) -> None:
+        raise CheckFailedError("1 of 9 boot checks failed")
+
+    monkeypatch.setattr(lxd_container, "check_image", fail)
+    with pytest.raises(CheckFailedError):
+        lxd_container.build(env)
+    assert handed_on(env) == set()
+
+
+def test_a_repository_that_is_not_its_manifests_is_refused(env: KokoroEnv) -> None:
+    (env.gfile_dir / "apt_signed/dists/bookworm/InRelease").write_text("other")
+    with pytest.raises(ArtifactError, match="is not what"):
+        lxd_container.build(env)
+    assert handed_on(env) == set()
+
+
+def test_a_missing_repository_is_named(env: KokoroEnv, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="artifact 'apt_signed' is missing"):
+        lxd_container.build(replace(env, gfile_dir=tmp_path))
+
+
+def test_the_matrix_without_architectures_that_have_no_images(tmp_path: Path) -> None:
+    env = environment(tmp_path)
+    env = replace(env, arches=env.branch.arches, branch=replace(env.branch, image_arches=("amd64", "arm64")))
+    assert list(lxd_container.wanted(env)) == [
+        ImageName(release=release, arch=arch, type="default")
+        for release in ("bookworm", "trixie")
+        for arch in ("amd64", "arm64")
+    ]
+
+
+def test_an_architecture_without_images_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="has no images for armhf"):
+        list(lxd_container.wanted(replace(environment(tmp_path), arches=("armhf",))))
+
+
+def test_a_type_that_is_not_built_yet_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="type 'app_test' are not built yet"):
+        list(lxd_container.wanted(replace(environment(tmp_path), image_types=("default", "app_test"))))
+
+
+def test_every_image_of_an_active_branch_has_its_cfg() -> None:
+    wanted = {
+        f"lxd_container_{arch}_{release}.cfg"
+        for branch in active_branches()
+        for arch in branch.image_arches
+        for release in branch.releases
+    }
+    links = {path.name for path in (ROOT / "kokoro").glob("lxd_container_*.cfg")}
+    assert links == wanted
+    assert {(ROOT / "kokoro" / link).readlink() for link in links} == {Path("lxd_container.cfg")}

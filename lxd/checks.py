@@ -51,6 +51,12 @@ def check(
     return listed
 
 
+@check(Situation.BARE, Situation.HOST, Situation.GPU, needed=True)
+def system_boots(container: Container) -> None:
+    """The system finishes starting."""
+    container.wait_settled()
+
+
 @check(Situation.BARE, Situation.HOST, Situation.GPU)
 def system_runs(container: Container) -> None:
     """The system reaches `running` with no failed unit."""
@@ -60,7 +66,6 @@ def system_runs(container: Container) -> None:
 @check(Situation.HOST, Situation.GPU, needed=True)
 def user_made(container: Container) -> None:
     """The host's user can be made, and gets a user manager."""
-    container.wait_settled()
     host.make_user(container)
 
 
@@ -154,7 +159,7 @@ def _wait_for_variable(user: Container, variable: str, wanted: str) -> None:
     except DeadlineError as err:
         raise CheckFailedError(
             f"{variable} is not in the user manager's environment",
-            details="\n".join(user.journal(unit) for unit in SESSION_UNITS[:2]),
+            details=user.journal(*SESSION_UNITS),
         ) from err
     if value != wanted:
         raise CheckFailedError(f"{variable} is {value!r} in the user manager's environment, not {wanted!r}")

@@ -13,7 +13,7 @@ from lxd.client import translated, wait_for
 
 BOOT_TIMEOUT = 60.0
 RUN_TIMEOUT = 30.0
-JOURNAL_LINES = 40
+JOURNAL_LINES = 80
 # What `systemctl is-system-running` says of a manager that has not finished starting.
 _STARTING = {"", "offline", "initializing", "starting", "unknown"}
 
@@ -165,7 +165,7 @@ class Container:
             failed = [line.split()[0] for line in listed.splitlines() if line.strip()]
             raise CheckFailedError(
                 f"{self._manager} is {state!r}, not 'running': {', '.join(failed) or 'no unit'} failed",
-                details="\n".join(self.journal(unit) for unit in failed),
+                details=self.journal(*failed),
             )
 
     def properties(self, unit: str, *names: str) -> dict[str, str]:
@@ -186,17 +186,19 @@ class Container:
         if wrong:
             raise CheckFailedError(
                 "; ".join(f"{unit} {what}" for unit, what in wrong.items()),
-                details="\n".join(self.journal(unit) for unit in wrong),
+                details=self.journal(*wrong),
             )
 
-    def journal(self, unit: str) -> str:
-        """The last lines of a unit's journal."""
+    def journal(self, *units: str) -> str:
+        """The last lines of the units' journal; of a user's units, the whole user's.
+
+        What a short-lived program of a user printed is recorded as the user's, but of no unit.
+        """
         root = Container(self._client, self.name)
-        # --user-unit would look for root's own.
-        which = [f"_SYSTEMD_USER_UNIT={unit}", "+", f"USER_UNIT={unit}"] if self.uid else [f"--unit={unit}"]
         root.run(["journalctl", "--sync"])
+        which = [f"_UID={self.uid}"] if self.uid else [f"--unit={unit}" for unit in units]
         short = ["--boot", "--no-pager", "--output=short-monotonic", f"--lines={JOURNAL_LINES}"]
-        return f"journal of {unit}:\n{root.run(['journalctl', *short, *which]).out}"
+        return f"journal of {', '.join(units)}:\n{root.run(['journalctl', *short, *which]).out}"
 
     def mock_calls(self, program: str) -> list[dict[str, object]]:
         """How a stand-in of the host's programs (lxd/mocks) was called by this user: its argv and environment."""

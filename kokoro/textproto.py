@@ -1,5 +1,6 @@
 """Kokoro's .cfg files, in protobuf's text format: errors point at the place, unknown fields are named."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _CLOSING = {"{": "}", "<": ">"}
 # Far above what any .cfg needs, far below where the parser runs into Python's own limit.
 _MAX_DEPTH = 50
+_WORD = re.compile(r"[+.-]*[0-9A-Za-z_][0-9A-Za-z_+.-]*")
 _HINT = "write `field: value` or `field { ... }`, strings in quotes, comments after #"
 
 
@@ -56,7 +58,17 @@ def parse(path: Path) -> tuple[Proto, list[UnknownField]]:
         proto = text_format.Parse(text, Proto(), allow_unknown_field=True)
         return proto, list(_unknown(_tokens(text), Proto.DESCRIPTOR, ""))
     except text_format.ParseError as err:
-        raise _located(path, text, err) from err
+        raise _located(path, text, _with_place(text, err)) from err
+
+
+def _with_place(text: str, err: text_format.ParseError) -> text_format.ParseError:
+    """The error with a place: the parser gives none for what it finds while it skips an unknown field."""
+    if err.GetLine() is None:
+        try:
+            list(_unknown(_tokens(text), Proto.DESCRIPTOR, ""))
+        except text_format.ParseError as found:
+            return found
+    return err
 
 
 def _located(path: Path, text: str, err: text_format.ParseError) -> ConfigError:
@@ -107,7 +119,9 @@ def _unknown(tokens: text_format.Tokenizer, known: "Descriptor | None", closing:
 def _values(tokens: text_format.Tokenizer, known: "Descriptor | None") -> Iterator[UnknownField]:
     """Go over a field's value: a scalar, a message, or a list of either."""
     if tokens.TryConsume("["):
-        while not tokens.AtEnd() and not tokens.TryConsume("]"):
+        while not tokens.TryConsume("]"):
+            if tokens.AtEnd():
+                raise _error_here(tokens, "a list is not closed")
             yield from _values(tokens, known)
             tokens.TryConsume(",")
     elif tokens.token in _CLOSING:
@@ -115,7 +129,8 @@ def _values(tokens: text_format.Tokenizer, known: "Descriptor | None") -> Iterat
         tokens.NextToken()
         yield from _unknown(tokens, known, closing)
     elif not tokens.TryConsumeByteString():  # several strings in a row are one
-        tokens.TryConsume("-")
+        if not _WORD.fullmatch(tokens.token):
+            raise _error_here(tokens, f"{tokens.token!r} is not a value")
         tokens.NextToken()
 
 

@@ -146,6 +146,7 @@ def test_a_mirror_that_does_not_answer_is_named(mmdebstrap: Path, tmp_path: Path
 
 @pytest.mark.root
 @pytest.mark.mirror
+@pytest.mark.timeout(900)
 def test_the_same_recipe_gives_the_same_bytes(tmp_path: Path) -> None:
     recipe = replace(RECIPE, include=())
     mirror = Mirror.of_this_machine()

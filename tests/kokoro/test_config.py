@@ -1,6 +1,7 @@
 """The .cfg loader: what public files say, errors that point at the place, unknown fields found wherever they stand."""
 
 import logging
+import re
 import sys
 from pathlib import Path
 
@@ -97,6 +98,10 @@ def test_a_symlink_gives_the_job_its_name(tmp_path: Path) -> None:
         ("action {\n  define_artifacts { fail_if_no_artifacts: maybe }\n}", ":2:44:", "Expected"),
         ("a " + "{ b " * 60, ":", "more than 50 messages inside each other"),
         ("a {" * 3000, ":", "more than 50 messages inside each other"),
+        ("strange: - 1", ":1:10:", "'-' is not a value"),
+        ('strange { a: [ 1, "open ] }', ":1:19:", "is not a value"),
+        ("regex: [", ":1:9:", "a list is not closed"),
+        ("strange: }", ":1:10:", "'}' is not a value"),
         ("x: {{", ":1:5:", "Expected identifier"),
     ],
 )
@@ -236,3 +241,23 @@ def test_our_own_files(cfg: Path, caplog: pytest.LogCaptureFixture) -> None:
     script = ROOT / config.script
     assert script.stat().st_mode & 0o111, f"{cfg.name}: {config.script} is not executable"
     assert not caplog.records
+
+
+_SOUP = st.lists(
+    st.sampled_from(
+        ["build_file", "action", "regex", "strange", ":", "{", "}", "<", ">", "[", "]", ",", ";", "-", "#", "\n",
+         '"a"', "'", '"', "1", "-2.5", "inf", "true", "\\", "/", "a.b", "é", "\0", "\x85"],
+    ),
+    max_size=14,
+)  # fmt: skip
+
+
+@given(_SOUP)
+def test_any_text_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, words: list[str]) -> None:
+    path = _cfg(tmp_path_factory.getbasetemp(), " ".join(words))
+    try:
+        textproto.parse(path)
+        refused = None
+    except ConfigError as err:
+        refused = err.what
+    assert refused is None or re.match(rf"{re.escape(str(path))}:\d+", refused)

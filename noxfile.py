@@ -68,7 +68,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """The documents against the tree: every command exists, every link leads somewhere, the flow's picture is current."""
+    """The documents against the tree: commands exist, links lead somewhere, the picture is of these flows."""
     install(session)
     session.run("pytest", "-m", "docs", *session.posargs)
 

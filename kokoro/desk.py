@@ -124,14 +124,6 @@ def serve(out: str, *, http: int, https: int) -> None:
     server.serve_forever(store, state=store.parent / "keys" / "serve", http_port=http, https_port=https)
 
 
-def doctor() -> None:
-    """Print the findings; exit with the code of the first thing `continuous` misses."""
-    from scripts import doctor as script
-
-    if code := script.main([]):
-        raise SystemExit(code)
-
-
 def clean(out: str, *, keys: bool) -> None:
     """Remove what runs made."""
     directory = out_directory(out)

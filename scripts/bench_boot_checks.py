@@ -60,7 +60,8 @@ def _one_by_one(metadata: Path, rootfs: Path, place: Path) -> float:
 
 
 def _test(daemon: Lxd, image: str, name: str, place: Path, *, gpu: bool, user: bool) -> None:
-    container = Container.create(daemon.connect(), name, image=image, devices=host.devices(place, gpu=gpu))
+    devices = host.devices(place) | (host.gpu_device() if gpu else {})
+    container = Container.create(daemon.connect(), name, image=image, devices=devices)
     container.start()
     _sleep()
     if user:

@@ -17,7 +17,7 @@ LAYERS = {
     "debs": {"common"},
     "lxd": {"common"},
     "mesa": {"common"},
-    "kokoro": {"common", "debs", "lxd", "mesa", "scripts"},
+    "kokoro": {"common", "debs", "lxd", "mesa"},
     "scripts": {"common", "debs", "lxd", "mesa", "kokoro"},
     "tasks": {"common", "kokoro", "scripts"},
 }  # fmt: skip

@@ -120,10 +120,10 @@ def test_many_requests_on_one_connection_are_quick(served: Served) -> None:
     with requests.Session() as session:
         session.get(url, timeout=5)
         start = time.monotonic()
-        for _ in range(50):
+        for _ in range(100):
             assert session.get(url, timeout=5).text == "signed\n"
     # Nagle's algorithm against delayed ACKs would cost 40 ms a request.
-    assert time.monotonic() - start < 1.0
+    assert time.monotonic() - start < 3.0
 
 
 def test_a_client_that_never_speaks_tls_holds_nobody_up(served: Served) -> None:

@@ -33,16 +33,27 @@ def fake_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeTool:
     return make
 
 
-@pytest.fixture
-def checkout(tmp_path: Path) -> Checkout:
+def copy_of_this_checkout(place: Path) -> Checkout:
     """This checkout as it is on disk now, committed, in a path with a space; it shares our virtual environment."""
     tree = Tree(ROOT)
-    path = tmp_path / "a checkout"
+    path = place / "a checkout"
     tree.copy(tree.paths, path)
     tools.capture(["git", "init", "--quiet", "--initial-branch=main", path])
-    made = Checkout(path, {"CROS_VENV": str(ROOT / ".venv"), "HOME": str(tmp_path)})
+    made = Checkout(path, {"CROS_VENV": str(ROOT / ".venv"), "HOME": str(place)})
     made.commit()
     return made
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    """A copy of this checkout for one test, to change."""
+    return copy_of_this_checkout(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A copy of this checkout that no test changes."""
+    return copy_of_this_checkout(tmp_path_factory.mktemp("pristine"))
 
 
 @pytest.fixture

@@ -18,38 +18,38 @@ def own_venv(checkout: Checkout) -> Checkout:
     return Checkout(checkout.path, {name: value for name, value in checkout.env.items() if name != "CROS_VENV"})
 
 
-def test_no_arguments_print_a_short_help(checkout: Checkout) -> None:
-    finished = checkout.run()
+def test_no_arguments_print_a_short_help(pristine: Checkout) -> None:
+    finished = pristine.run()
     assert finished.code == 0
     assert "./run invoke continuous" in finished.output
     assert len(finished.output.splitlines()) < 20
 
 
-def test_it_works_from_another_directory(checkout: Checkout, tmp_path: Path) -> None:
+def test_it_works_from_another_directory(pristine: Checkout, tmp_path: Path) -> None:
     said = tools.capture(
         [
-            checkout.path / "run",
+            pristine.path / "run",
             "sh",
             "-c",
             'pwd; command -v invoke; "$0" -c "import sys; print(sys.prefix)"',
             "python",
         ],
         cwd=tmp_path,
-        env=dict(checkout.env),
+        env=dict(pristine.env),
     ).splitlines()
     assert said[0] == str(tmp_path)
-    assert said[1] == str(checkout.path / "common" / "bin" / "invoke")
+    assert said[1] == str(pristine.path / "common" / "bin" / "invoke")
     assert said[2].endswith(".venv") or ".venv.d" in said[2]
 
 
-def test_arguments_and_exit_codes_pass_through(checkout: Checkout) -> None:
-    finished = checkout.run("sh", "-c", 'printf "<%s>" "$@"; exit 7', "x", "a b", "*", "")
+def test_arguments_and_exit_codes_pass_through(pristine: Checkout) -> None:
+    finished = pristine.run("sh", "-c", 'printf "<%s>" "$@"; exit 7', "x", "a b", "*", "")
     assert finished.code == 7
     assert finished.output == "<a b><*><>"
 
 
-def test_an_unknown_command_is_said(checkout: Checkout) -> None:
-    finished = checkout.run("nosuch")
+def test_an_unknown_command_is_said(pristine: Checkout) -> None:
+    finished = pristine.run("nosuch")
     assert finished.code == ToolMissingError.exit_code
     assert "there is no command 'nosuch'" in finished.output
 
@@ -103,7 +103,7 @@ def test_it_sets_itself_up_interrupted_and_twice_at_the_same_time(checkout: Chec
     assert fresh.run("invoke", "branches").code == 0
 
 
-def test_once_set_up_it_makes_nothing(checkout: Checkout) -> None:
-    finished = checkout.run("true")
+def test_once_set_up_it_makes_nothing(pristine: Checkout) -> None:
+    finished = pristine.run("true")
     assert finished.code == 0
     assert finished.output == ""

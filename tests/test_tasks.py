@@ -30,8 +30,8 @@ def test_every_build_and_flow_is_a_task() -> None:
     assert names >= {"branches", "serve", "doctor", "flow-graph", "clean"}
 
 
-def test_the_list_reads_as_a_table_of_contents(checkout: Checkout) -> None:
-    listed = checkout.run("invoke", "--list").output
+def test_the_list_reads_as_a_table_of_contents(pristine: Checkout) -> None:
+    listed = pristine.run("invoke", "--list").output
     rows = [line for line in listed.splitlines()[2:] if line.strip()]
     assert len(rows) == len(ALL), "a description that needs a second line is too long"
 
@@ -55,20 +55,20 @@ def test_the_list_reads_as_a_table_of_contents(checkout: Checkout) -> None:
     ],
 )
 def test_bad_input_is_one_sentence_with_the_value_and_what_to_do(
-    checkout: Checkout, command: str, said: str, hint: str
+    pristine: Checkout, command: str, said: str, hint: str
 ) -> None:
-    finished = checkout.run("invoke", *command.split())
+    finished = pristine.run("invoke", *command.split())
     assert finished.code == UsageError.exit_code, finished.output
     error, *rest = finished.output.splitlines()
     assert error.startswith("error: ")
     assert said in error
     assert any(line.startswith("hint: ") and hint in line for line in rest), finished.output
-    assert not (checkout.path / "out").exists(), "bad input must change nothing"
+    assert not (pristine.path / "out").exists(), "bad input must change nothing"
 
 
-def test_branches_prints_the_table_of_the_seed(checkout: Checkout) -> None:
+def test_branches_prints_the_table_of_the_seed(pristine: Checkout) -> None:
     rows = re.findall(
-        r"\| (\S+) +\| (\d+) +\| (\S+) +\|", checkout.run("invoke", "branches", "--build", "guest-tools").output
+        r"\| (\S+) +\| (\d+) +\| (\S+) +\|", pristine.run("invoke", "branches", "--build", "guest-tools").output
     )
     assert ("cros-containers/crostini-guest/72/guest_tools", "72", "release-R72-11316.B") in rows
     assert ("cros-containers/crostini-guest/74/guest_tools", "74", "main") in rows

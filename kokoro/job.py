@@ -234,7 +234,11 @@ class _JobRun:
             for name, path in found.items():
                 target = place.artifacts / name
                 target.parent.mkdir(parents=True, exist_ok=True)
-                path.rename(target)
+                # Linked, not moved: two patterns, or a symlink, may name the same file.
+                if not target.exists():
+                    os.link(path.resolve(), target)
+                elif not target.samefile(path):
+                    raise ArtifactError(f"{self.job.short_name} left two artifacts {name!r}", hint="strip_prefix less")
                 target.chmod(0o444)
         Manifest.of(place.artifacts).write(place.manifest_file)
         reports = sorted(place.artifacts.rglob("*sponge_log.xml"))

@@ -45,6 +45,18 @@ def test_artifacts_are_what_the_globs_say_without_the_prefix(toy: Checkout) -> N
     assert not (toy.path / "out" / "work").exists()
 
 
+def test_a_file_that_two_patterns_or_a_link_name_is_handed_on_each_time(toy: Checkout) -> None:
+    toy_build(toy, "left", "mkdir -p out/deep && echo left >out/deep/left.txt && ln -s deep/left.txt out/link.txt")
+    cfg = (toy.path / "kokoro" / "left.cfg").read_text()
+    toy.write("kokoro/left.cfg", cfg + 'action { define_artifacts { regex: "out/deep/*" strip_prefix: "out" } }\n')
+    toy.commit()
+    finished = toy.run(*FLOW)
+    assert finished.code == 0, finished.output
+    left = toy.path / JOBS / "left" / "artifacts"
+    assert (left / "link.txt").read_text() == "left\n"
+    assert not (left / "link.txt").is_symlink()
+
+
 def test_the_summary_names_each_job_and_the_report_shows_it(toy: Checkout) -> None:
     finished = toy.run(*FLOW)
     for name in ("left", "right", "both"):

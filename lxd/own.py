@@ -5,20 +5,22 @@ way after a good run and when this process is killed itself.
 """
 
 import contextlib
-import fcntl
+import logging
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from common import tools
-from common.errors import DeadlineError, LxdUnavailableError
+from common.errors import CommandError, DeadlineError, LxdUnavailableError
+from common.files import remove_stale, workspace
 from common.waiting import wait_until
-from lxd.client import NO_ANSWER, connect, listens
+from lxd.client import NO_ANSWER, connect, listens, translated
 
-PREFIX = "cros-lxd-"
+log = logging.getLogger(__name__)
+
+PREFIX = "cros-lxd"
 POOL = "pool"
 POOL_SIZE = "40GiB"  # sparse: it takes the space that is used
 START_TIMEOUT = 60.0
@@ -41,11 +43,10 @@ def daemon(parent: Path, certificates: Path | None) -> Iterator[Path]:
         raise LxdUnavailableError(
             "no LXD runs, and the program 'lxd' is not installed", hint="apt-get install lxd lxcfs btrfs-progs"
         )
-    remove_stale(parent)
+    sweep(parent)
     with contextlib.ExitStack() as stack:
-        place, lock = _place(parent)
-        stack.callback(_remove, place)
-        stack.callback(os.close, lock)
+        place = stack.enter_context(workspace(PREFIX, parent=parent))
+        stack.callback(_remove_cgroup, place.name)
         data = place / "lxd"
         data.mkdir(mode=0o711)
         # Through an open directory the socket has a short path, however long the real one is.
@@ -91,62 +92,41 @@ def _not_started(process: tools.Process) -> LxdUnavailableError:
 
 
 def _make_pool(directory: Path) -> None:
+    """A btrfs pool, on which an image is unpacked once; or a plain directory, where there is no btrfs."""
+    api = connect(directory).api
     # Checksums and barriers guard what outlives a crash; this pool never does.
     options = "user_subvol_rm_allowed,nodatasum,nobarrier"
-    pool = {"name": POOL, "driver": "btrfs", "config": {"size": POOL_SIZE, "btrfs.mount_options": options}}
-    api = connect(directory).api
-    api.storage_pools.post(json=pool)
+    config = {"size": POOL_SIZE, "btrfs.mount_options": options}
+    try:
+        with translated():
+            api.storage_pools.post(json={"name": POOL, "driver": "btrfs", "config": config})
+    except CommandError as err:
+        log.warning("no btrfs pool, so every container unpacks the image again: %s", err.what)
+        api.storage_pools.post(json={"name": POOL, "driver": "dir"})
     root = {"type": "disk", "path": "/", "pool": POOL}
     api.profiles["default"].put(json={"devices": {"root": root}})
 
 
-def _place(parent: Path) -> tuple[Path, int]:
-    """A directory of ours and its lock. Another run may take it for a stale one before it is locked: once more then."""
-    while True:
-        place = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
-        with contextlib.suppress(OSError):
-            lock = _locked(place)
-            if place.exists():
-                return place, lock
-            os.close(lock)
-
-
-def _locked(place: Path) -> int:
-    """Mark the directory as in use for as long as the handle is open, so at most as long as we live."""
-    handle = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(handle)
-        raise
-    return handle
-
-
-def remove_stale(parent: Path) -> None:
-    """Remove what killed runs left: their directories below `parent`, and their empty cgroups."""
-    for place in parent.glob(f"{PREFIX}*"):
-        with contextlib.suppress(OSError):  # in use, or removed by somebody else just now
-            handle = _locked(place)
-            _remove(place)
-            os.close(handle)
+def sweep(parent: Path) -> None:
+    """Remove what killed runs left: their directories below `parent`, and the cgroups of those and of others."""
+    left = list(parent.glob(f"{PREFIX}-*"))
+    remove_stale(parent, f"{PREFIX}-*")
+    for place in left:
+        if not place.exists():
+            _remove_cgroup(place.name)
     for root in _cgroup_roots():
-        for group in root.glob(f"{PREFIX}*"):
+        for group in root.glob(f"{PREFIX}-*"):
             with contextlib.suppress(OSError):
                 young = time.time() - group.stat().st_mtime < START_TIMEOUT  # about to be used
                 if not young and "populated 0" in (group / "cgroup.events").read_text():
-                    _remove_cgroup(group)
+                    _remove_cgroup(group.name)
 
 
-def _remove(place: Path) -> None:
-    shutil.rmtree(place, ignore_errors=True)
+def _remove_cgroup(name: str) -> None:
     for root in _cgroup_roots():
-        _remove_cgroup(root / place.name)
-
-
-def _remove_cgroup(group: Path) -> None:
-    for directory, _, _ in os.walk(group, topdown=False):
-        with contextlib.suppress(OSError):
-            Path(directory).rmdir()
+        for directory, _, _ in os.walk(root / name, topdown=False):
+            with contextlib.suppress(OSError):
+                Path(directory).rmdir()
 
 
 def _cgroup_roots() -> list[Path]:

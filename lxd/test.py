@@ -5,6 +5,7 @@ import argparse
 import difflib
 import logging
 import sys
+import tempfile
 import time
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +26,7 @@ from common.errors import (
 )
 from common.files import workspace
 from common.progress import configure_logging, step
-from lxd import host
+from lxd import host, own
 from lxd.checks import CHECKS, Check, Situation
 from lxd.client import translated
 from lxd.container import Container, import_image
@@ -73,8 +74,9 @@ def check_image(
                 f"there is no image file {str(path)!r}", hint="./run invoke lxd-container builds an image"
             )
     begun = time.monotonic()
+    own.sweep(parent or Path(tempfile.gettempdir()))
     try:
-        with workspace("boot-checks", parent=parent) as place, lxd(directories=directories, parent=parent) as daemon:
+        with workspace(own.PREFIX, parent=parent) as place, lxd(directories=directories, parent=parent) as daemon:
             outcomes = _boot_and_check(daemon, metadata, rootfs, wanted, place=place, mocks=mocks)
     except ImageError as err:
         seconds = time.monotonic() - begun
@@ -107,8 +109,13 @@ def _boot_and_check(
     def through(track: Sequence[Situation]) -> list[Outcome]:
         return list(_track(daemon, image, track, wanted, plain))
 
-    with step("Boot and check"), ThreadPoolExecutor(len(TRACKS)) as pool:
-        return [outcome for outcomes in pool.map(through, TRACKS) for outcome in outcomes]
+    pool = ThreadPoolExecutor(len(TRACKS))
+    try:
+        with step("Boot and check"):
+            return [outcome for outcomes in pool.map(through, TRACKS) for outcome in outcomes]
+    finally:
+        # When one track ends the run, or Ctrl-C does, the other one ends with our own daemon: no need to wait for it.
+        pool.shutdown(wait=not daemon.own, cancel_futures=True)
 
 
 def _track(

@@ -53,7 +53,6 @@ def test_a_good_image_passes_all_of_them(good_image: SplitImage, tmp_path: Path)
     assert {(outcome.situation, outcome.name) for outcome in report.outcomes} == wanted
     assert not any(outcome.failure or outcome.skipped for outcome in report.outcomes)
     assert failures(tmp_path) == {}
-    assert report.seconds < 60
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
 
 

@@ -21,6 +21,7 @@ from lxd import own, project
 from lxd.client import connect, translated
 from lxd.container import Container, import_image
 from lxd.daemon import Lxd, lxd
+from tests.conftest import FakeTool
 from tests.lxd.conftest import SplitImage
 
 NOWHERE = Path("/nonexistent")
@@ -60,7 +61,7 @@ def processes_in(parent: Path) -> list[int]:
 
 def loops_of(parent: Path) -> list[str]:
     """The loop devices on a pool below `parent`."""
-    inodes = {str(disk.stat().st_ino) for disk in parent.glob(f"{own.PREFIX}*/lxd/disks/*")}
+    inodes = {str(disk.stat().st_ino) for disk in parent.glob(f"{own.PREFIX}-*/lxd/disks/*")}
     listed = tools.capture(["losetup", "--list", "--noheadings", "--output", "NAME,BACK-INO"]).splitlines()
     return [line.split()[0] for line in listed if line.split()[1] in inodes]
 
@@ -202,6 +203,15 @@ def test_an_lxd_that_cannot_start_shows_its_last_words(monkeypatch: pytest.Monke
         pass
     assert "no database today" in caught.value.details
     assert not list(place.iterdir())
+
+
+@pytest.mark.lxd
+@pytest.mark.root
+def test_without_btrfs_a_directory_does(fake_tool: FakeTool, tmp_path: Path) -> None:
+    fake_tool("mkfs.btrfs", exit_code=1)
+    with lxd(directories=[], parent=tmp_path) as daemon:
+        pool = daemon.connect().api.storage_pools[own.POOL].get().json()["metadata"]
+        assert pool["driver"] == "dir"
 
 
 @pytest.fixture

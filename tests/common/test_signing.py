@@ -5,13 +5,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from common import tools
 from common.errors import SigningError
 from common.files import secret_parent
-from common.gpgkeys import parse_keys
 from common.signing import Signer, good_signatures, homedir, import_secret_keys, keys_in, verify
 from tests.common.aptparts import make_key
 
@@ -202,18 +199,3 @@ GOOD, OTHER = "A" * 40, "B" * 40
 )
 def test_good_signatures(status: str, good: set[str]) -> None:
     assert good_signatures(status) == good
-
-
-@given(st.text(), st.text())
-def test_no_listing_breaks_the_parser(public: str, secret: str) -> None:
-    parse_keys(public, secret)
-
-
-KINDS = st.sampled_from(["pub", "sec", "sub", "ssb", "fpr", "sig", "uid"])
-FIELDS = st.lists(st.text(alphabet="019rse+:", max_size=3), max_size=20)
-
-
-@given(st.lists(st.builds(lambda kind, rest: ":".join([kind, *rest]), KINDS, FIELDS)))
-def test_lines_in_any_order(lines: list[str]) -> None:
-    for key in parse_keys("\n".join(lines), ""):
-        assert key.part(key.fingerprint) is not None

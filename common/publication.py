@@ -1,5 +1,6 @@
 """Publishing in the order that never shows a reader half of it: what a pointer names first, the pointer last."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -39,6 +40,19 @@ class Published:
     def __str__(self) -> str:
         """`3 objects uploaded (1.2 MB), 40 were there already`."""
         return f"{self.uploaded} objects uploaded ({self.size / 1e6:.1f} MB), {self.kept} were there already"
+
+
+def note(bucket: Bucket, pointers: Sequence[str], report: object) -> str:
+    """What a publishing build leaves as its artifact, published.json.
+
+    Args:
+        bucket: where it published to.
+        pointers: the objects readers begin with; their SHA-256 tells whether the bucket still shows what was published.
+        report: what it did, for people.
+    """
+    held = {name: bucket.stat(name) for name in pointers}
+    seen = {f"{bucket.url.removeprefix('gs://')}/{name}": stat.sha256 for name, stat in held.items() if stat}
+    return json.dumps({"pointers": seen, "report": report}, indent=1, sort_keys=True) + "\n"
 
 
 def publish(

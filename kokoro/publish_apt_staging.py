@@ -1,7 +1,6 @@
 """Publication of the signed apt repository in staging: whatever a client reads, at any moment, fits together."""
 
 import datetime as dt
-import json
 import logging
 from dataclasses import asdict
 
@@ -11,17 +10,18 @@ from common.bucket import DirectoryBucket
 from common.errors import ConfigError
 from common.files import write_atomically
 from common.progress import step
+from common.publication import note
 from kokoro.env import KokoroEnv
 
 log = logging.getLogger(__name__)
 
 BUCKET = "cros-packages-staging"
 INPUT = "apt_signed"
-REPORT = "apt_published.json"
+REPORT = "published.json"
 
 
 def build(env: KokoroEnv) -> None:
-    """Publish apt_signed to gs://cros-packages-staging/<milestone>, and leave apt_published.json about it.
+    """Publish apt_signed to gs://cros-packages-staging/<milestone>, and leave published.json about it.
 
     Raises:
         ArtifactError: apt_signed is not what its manifest says.
@@ -40,4 +40,5 @@ def build(env: KokoroEnv) -> None:
     for codename, what in done.items():
         log.info("%s: %s", codename, what)
     report = {codename: asdict(what) for codename, what in done.items()}
-    write_atomically(env.artifacts_dir / REPORT, json.dumps(report, indent=2) + "\n")
+    pointers = [target.name(f"dists/{codename}/InRelease") for codename in done]
+    write_atomically(env.artifacts_dir / REPORT, note(target.bucket, pointers, report))

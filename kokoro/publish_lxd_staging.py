@@ -1,25 +1,26 @@
 """Publication of the images and their index in staging: a client finds the old newest image or the new one."""
 
 import datetime as dt
-import json
 import logging
 
 from common.bucket import DirectoryBucket
 from common.errors import ArtifactError, ConfigError
 from common.files import write_atomically
 from common.progress import step
+from common.publication import note
 from kokoro.env import KokoroEnv
 from lxd.publish import BuiltImage, find_images, publish_images
+from lxd.simplestreams import IMAGES
 
 log = logging.getLogger(__name__)
 
 BUCKET = "cros-containers-staging"
 INPUT = "lxd"
-REPORT = "lxd_published.json"
+REPORT = "published.json"
 
 
 def build(env: KokoroEnv) -> None:
-    """Publish the images of lxd_container to gs://cros-containers-staging/<milestone>; lxd_published.json says which.
+    """Publish the images of lxd_container to gs://cros-containers-staging/<milestone>; published.json says which.
 
     Raises:
         ArtifactError: there is no image, one is incomplete, or the branch has no such image.
@@ -40,7 +41,7 @@ def build(env: KokoroEnv) -> None:
         log.info("%s: the newest version is the same, nothing to add", product)
     log.info("%s", done.uploads)
     report = {"added": dict(done.added), "kept": list(done.kept)}
-    write_atomically(env.artifacts_dir / REPORT, json.dumps(report, indent=2, sort_keys=True) + "\n")
+    write_atomically(env.artifacts_dir / REPORT, note(bucket, [f"{env.milestone}/{IMAGES}"], report))
 
 
 def _check_known(env: KokoroEnv, image: BuiltImage) -> None:

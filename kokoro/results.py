@@ -110,9 +110,8 @@ class Place:
     def published(self) -> dict[str, str]:
         """What a publishing job made visible: object names (below gs://) and their SHA-256; its published.json."""
         said = self.artifacts / PUBLISHED
-        return (
-            {str(name): str(digest) for name, digest in json.loads(said.read_text()).items()} if said.exists() else {}
-        )
+        pointers = json.loads(said.read_text())["pointers"] if said.exists() else {}
+        return {str(name): str(digest) for name, digest in pointers.items()}
 
     def complete(self) -> bool:
         """Whether every artifact is there with the size the manifest says; contents are checked when handed on."""

@@ -69,7 +69,7 @@ def sign_again(env: KokoroEnv, made: KokoroEnv) -> None:
 def test_the_bucket_holds_the_repository(env: KokoroEnv) -> None:
     publish_apt_staging.build(env)
     assert Manifest.of(bucket_of(env)) == Manifest.of(env.gfile_dir / "apt_signed")
-    report = json.loads((env.artifacts_dir / "apt_published.json").read_text())
+    report = json.loads((env.artifacts_dir / "published.json").read_text())["report"]
     assert {release: report[release]["uploaded"] > 10 for release in RELEASES} == dict.fromkeys(RELEASES, True)
 
 
@@ -78,7 +78,7 @@ def test_the_second_time_uploads_nothing(env: KokoroEnv) -> None:
     before = {path: path.stat().st_mtime_ns for path in bucket_of(env).rglob("*")}
     publish_apt_staging.build(env)
     assert {path: path.stat().st_mtime_ns for path in bucket_of(env).rglob("*")} == before
-    report = json.loads((env.artifacts_dir / "apt_published.json").read_text())
+    report = json.loads((env.artifacts_dir / "published.json").read_text())["report"]
     assert [report[release]["uploaded"] for release in RELEASES] == [0, 0]
 
 
@@ -88,7 +88,7 @@ def test_signed_anew_uploads_the_signatures(env: KokoroEnv, made: KokoroEnv, mon
     monkeypatch.setattr(apt_signer, "now", lambda: tomorrow)
     sign_again(env, made)
     publish_apt_staging.build(env)
-    report = json.loads((env.artifacts_dir / "apt_published.json").read_text())
+    report = json.loads((env.artifacts_dir / "published.json").read_text())["report"]
     assert [report[release]["uploaded"] for release in RELEASES] == [3, 3]  # Release, Release.gpg, InRelease
 
 

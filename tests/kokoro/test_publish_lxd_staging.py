@@ -37,7 +37,7 @@ def test_images_are_published_below_the_milestone(env: KokoroEnv) -> None:
     index = Images.read((bucket(env) / "72" / IMAGES).read_bytes(), "images.json")
     [(serial, items)] = index.products["debian:bookworm:amd64:default"].versions.items()
     assert (bucket(env) / "72" / items["rootfs.squashfs"].path).read_text() == "rootfs.squashfs x"
-    report = json.loads((env.artifacts_dir / "lxd_published.json").read_text())
+    report = json.loads((env.artifacts_dir / "published.json").read_text())["report"]
     assert report == {"added": {"debian:bookworm:amd64:default": serial}, "kept": []}
 
 
@@ -48,7 +48,7 @@ def test_again_changes_nothing(env: KokoroEnv) -> None:
     assert {path: path.stat().st_mtime_ns for path in bucket(env).rglob("*") if path.is_file()} == {
         path: stat.st_mtime_ns for path, stat in before.items()
     }
-    report = json.loads((env.artifacts_dir / "lxd_published.json").read_text())
+    report = json.loads((env.artifacts_dir / "published.json").read_text())["report"]
     assert report == {"added": {}, "kept": ["debian:bookworm:amd64:default"]}
 
 

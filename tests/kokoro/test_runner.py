@@ -57,6 +57,28 @@ def test_a_file_that_two_patterns_or_a_link_name_is_handed_on_each_time(toy: Che
     assert not (left / "link.txt").is_symlink()
 
 
+def test_a_bucket_that_no_longer_shows_what_was_published_is_published_again(toy: Checkout) -> None:
+    flows = (toy.path / "kokoro" / "flows.toml").read_text()
+    toy.write("kokoro/flows.toml", flows.replace('"kokoro/both.*"]', '"kokoro/both.*"]\nneeds = ["bucket"]'))
+    digest = "1e1f2c881ae0608ec77ebf88a75c66d3099113a7343238f2f7a0ebb91a4ed335"  # of "value\n"
+    toy_build(
+        toy,
+        "both",
+        f"""mkdir -p "$CROS_STORE/bucket/72" && echo value >"$CROS_STORE/bucket/72/pointer"
+echo '{{"pointers": {{"bucket/72/pointer": "{digest}"}}}}' >published.json""",
+        'action { define_artifacts { regex: "published.json" } }',
+    )
+    cfg = (toy.path / "kokoro" / "both.cfg").read_text()
+    toy.write("kokoro/both.cfg", cfg.replace("fail_if_no_artifacts: true", ""))
+    toy.commit()
+    finished = toy.run(*FLOW)
+    assert finished.code == 0, finished.output
+    assert "gs://bucket/72" in finished.output
+    assert ran(toy.run(*FLOW)) == []
+    (toy.path / "out/gs/bucket/72/pointer").write_text("somebody else's\n")
+    assert ran(toy.run(*FLOW)) == ["both"]
+
+
 def test_the_summary_names_each_job_and_the_report_shows_it(toy: Checkout) -> None:
     finished = toy.run(*FLOW)
     for name in ("left", "right", "both"):

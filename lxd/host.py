@@ -47,6 +47,7 @@ def devices(place: Path, *, mocks: Path = MOCKS) -> Devices:
     _make_ssh(ssh)
     shutil.copytree(mocks, programs)
     # The container sees their owner as nobody, so everything has to be readable, whatever the checkout's modes are.
+    # (LXD 5.0 cannot `shift` a mount on Linux 6.9 and later: lxc/incus#882.)
     for path in (ssh, *ssh.rglob("*"), programs, *programs.rglob("*")):
         path.chmod(0o755 if path.is_dir() or path.parent.name == "bin" else 0o644)
     return {

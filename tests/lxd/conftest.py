@@ -87,6 +87,14 @@ class Change:
 MakeImage = Callable[[str, Change], SplitImage]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever needs the base root file system needs the mirror."""
+    for item in items:
+        if "base_tar" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.mirror)
+
+
 @pytest.fixture(scope="session")
 def base_tar() -> Path:
     """A bookworm root with systemd, a user session, sshd and python3: made once for each state of the mirror."""

@@ -25,8 +25,12 @@ SQUASHFS = "rootfs.squashfs"
 PACKAGES = "packages.tsv"
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
 _QEMU = {"arm64": "qemu-aarch64", "armhf": "qemu-arm"}
-# dpkg waits for the disk after each package; without, a third of the time. The hook takes itself out again.
+# dpkg need not wait for the disk after each package: 128 s instead of 160 s on a loaded machine. The hook takes itself
+# out again at the end.
 EATMYDATA = "/usr/share/mmdebstrap/hooks/eatmydata"
+# The default image of bookworm (1.01 GB as a tar) on 2 shared cores, block and level: CPU seconds, MB.
+#   128K 15 (mksquashfs' own): 132 s, 318 MB    1M 9: 21 s, 319 MB    1M 6: 13 s, 323 MB    1M 3: 6 s, 341 MB
+# LXD unpacks the whole image once, so that big blocks cost nothing.
 _LEVEL = 6
 _BLOCK = "1M"
 

@@ -119,6 +119,24 @@ def test_this_machines_programs_need_no_preparation(fake_tool: FakeTool) -> None
     assert not calls.exists()
 
 
+def test_an_architecture_that_runs_already_is_left_alone(fake_tool: FakeTool) -> None:
+    fake_tool("dpkg", says="amd64")
+    fake_tool("arch-test", says="arm64: ok")
+    calls = fake_tool("update-binfmts")
+    prepare_for("arm64")
+    assert not calls.exists()
+
+
+def test_a_foreign_architecture_gets_its_emulator(fake_tool: FakeTool) -> None:
+    fake_tool("dpkg", says="amd64")
+    fake_tool("mount")
+    fake_tool("arch-test", exit_code=1, says="arm64: not supported on this machine/kernel")
+    calls = fake_tool("update-binfmts")
+    with pytest.raises(ToolMissingError, match="cannot run programs of 'arm64'"):
+        prepare_for("arm64")
+    assert calls.read_text() == "--enable qemu-aarch64\n"
+
+
 def test_an_architecture_that_cannot_run_is_named(fake_tool: FakeTool) -> None:
     fake_tool("arch-test", exit_code=1, says="mips64: not supported on this machine/kernel")
     with pytest.raises(ToolMissingError, match="cannot run programs of 'mips64'") as caught:

@@ -10,9 +10,6 @@ chroot "$root" systemctl enable systemd-networkd.service systemd-resolved.servic
 chroot "$root" systemctl disable systemd-networkd-wait-online.service
 ln -sf ../run/systemd/resolve/stub-resolv.conf "$root/etc/resolv.conf"
 
-# Formats of binaries are the kernel's, so the host's: a container cannot register python3's, and the unit fails.
-chroot "$root" systemctl mask systemd-binfmt.service
-
 # Binary formats are the kernel's, and that is the virtual machine's: the unit fails in a container.
 chroot "$root" systemctl mask systemd-binfmt.service
 

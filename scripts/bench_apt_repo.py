@@ -18,9 +18,16 @@ from common.reprepro import Distribution
 CODENAMES = ("bookworm", "trixie")
 ARCHES = ("amd64", "arm64", "armhf", "i386")
 SIZES = (60, 1000)
-EPOCH = 1700000000
-# What stands for the build's own entry point: the whole of it in a process of its own.
-OURS = (sys.executable, "-m", "scripts.bench_apt_repo", "--build")
+# The build's whole shell step as Kokoro runs it, given the folder of the packages and the folder of artifacts.
+OURS = (
+    "sh", "-euc",
+    """
+    export KOKORO_GFILE_DIR="$1" KOKORO_ARTIFACTS_DIR="$2" RELEASES="bookworm trixie" SOURCE_DATE_EPOCH=1700000000
+    export KOKORO_JOB_NAME=cros-containers/crostini-guest/74/apt_repo
+    exec ./run invoke apt-repo
+    """,
+    "sh",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -93,25 +100,6 @@ def one_by_one(gfile: Path, place: Path) -> None:
         tools.run(["sh", "-euc", script, "sh", place, codename, gfile / f"{codename}-debs"], quiet=True, timeout=1800)
 
 
-def _build(gfile: Path, artifacts: Path) -> None:
-    """The build itself, in this process (what OURS runs)."""
-    from common.branches import Branch, Channel
-    from kokoro.apt_repo import build
-    from kokoro.env import KokoroEnv
-
-    branch = Branch(
-        name="main", channel=Channel.CANARY, milestone=1, build=None,
-        releases=CODENAMES, arches=ARCHES, image_arches=(), image_types=(),
-    )  # fmt: skip
-    build(
-        KokoroEnv(
-            job_name="cros-containers/crostini-guest/1/apt_repo", artifacts_dir=artifacts, gfile_dir=gfile,
-            keystore_dir=None, store=None, cache_dir=artifacts, commit="", source_date_epoch=EPOCH, branch=branch,
-            releases=CODENAMES, arches=ARCHES, image_types=(),
-        )
-    )  # fmt: skip
-
-
 def _seconds(work: Callable[[], None]) -> float:
     start = time.monotonic()
     work()
@@ -148,13 +136,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark, and print its table."""
     parser = argparse.ArgumentParser(prog="bench_apt_repo", description=__doc__)
     parser.add_argument("sizes", nargs="*", type=int, help="numbers of packages (default: 60 1000)")
-    parser.add_argument("--build", nargs=2, type=Path, metavar=("GFILE", "ARTIFACTS"), help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     with reported():
-        if options.build:
-            _build(*options.build)
-        else:
-            print(table([measure(size) for size in options.sizes or SIZES]))
+        print(table([measure(size) for size in options.sizes or SIZES]))
     return 0
 
 

@@ -1,0 +1,204 @@
+"""The packages come, are replaced and go in a root of each release without systemd running, and leave it as it was."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from debian.deb822 import Deb822
+
+from common import tools
+from common.aptrepo import KEYRING
+from common.errors import CommandError
+from common.mirror import Mirror
+from common.rootfs import Recipe, cached_tar
+from debs.keyring import dearmoured
+from debs.releases import DEBS, find_release
+from debs.source import control_of
+from tests.common.aptparts import signed
+from tests.debs.conftest import CACHE, EPOCH, RELEASES, Built
+from tests.debs.originals import ORIGINALS, make
+
+pytestmark = [pytest.mark.root, pytest.mark.mirror, pytest.mark.timeout(1200)]
+
+HOST = "opt/google/cros-containers"
+# Made by the first dpkg that starts with our hook in place.
+TRIGGER = "usr/share/applications/.garcon_trigger"
+# What dpkg, apt and the caches of others write for themselves.
+_NOT_OURS = re.compile(r"(in|proc|sys|dev|tmp|run|root|var/(cache|tmp|lib/(dpkg|apt|ucf)|log/[a-z]+))(/|\.|$)")
+
+
+class Root:
+    """A root file system with everything our packages depend on, and none of them."""
+
+    def __init__(self, path: Path, debs: Path) -> None:
+        self.path = path
+        self.names = [deb.name.split("_")[0] for deb in sorted(debs.iterdir())]
+        self.names.remove("cros-gpu-alpha")  # it conflicts with cros-gpu
+        shutil.copytree(debs, path / "in")
+
+    def run(self, *argv: str) -> str:
+        """Run a program in the root, without network."""
+        return tools.capture(
+            [
+                "unshare", "--mount", "--pid", "--net", "--fork", "--kill-child", "--root", self.path, "--mount-proc",
+                "--wd", "/", *argv,
+            ],
+            timeout=300,
+        )  # fmt: skip
+
+    def dpkg(self, *argv: str) -> None:
+        """Run dpkg, which keeps files that somebody has edited."""
+        self.run("dpkg", "--force-confold", *argv)
+        assert self.run("dpkg", "--audit") == ""
+
+    def install(self) -> None:
+        """Install all our packages."""
+        self.dpkg("--install", *[f"/in/{next((self.path / 'in').glob(name + '_*')).name}" for name in self.names])
+
+    def purge(self) -> None:
+        """Remove all our packages, and then their configuration."""
+        self.dpkg("--remove", *self.names)
+        self.dpkg("--purge", *self.names)
+
+    def snapshot(self) -> set[str]:
+        """Every path, with the target of a link; and every diversion."""
+        found = set((self.path / "var/lib/dpkg/diversions").read_text().splitlines())
+        for path in self.path.rglob("*"):
+            name = path.relative_to(self.path).as_posix()
+            if not _NOT_OURS.match(name):
+                found.add(f"{name} -> {path.readlink()}" if path.is_symlink() else name)
+        return found
+
+    def text(self, path: str) -> str:
+        """The content of a file."""
+        return (self.path / path).read_text()
+
+
+def recipe_for(release: str) -> Recipe:
+    """A root with everything that any of the packages depends on."""
+    control = control_of(find_release(release), (DEBS / "debian" / "control").read_text())
+    needed = {"systemd", "sudo", "desktop-file-utils", "udev"}
+    for package in Deb822.iter_paragraphs(control):
+        names = re.findall(r"(?:^|,)\s*([a-z0-9.+-]+)", package.get("Depends", "") if "Package" in package else "")
+        needed.update(name for name in names if not name.startswith("cros-"))
+    arch = tools.capture(["dpkg", "--print-architecture"]).strip()
+    return Recipe(release=release, arch=arch, variant="apt", include=tuple(sorted(needed)), source_date_epoch=EPOCH)
+
+
+@pytest.fixture(scope="module", params=RELEASES)
+def root(request: pytest.FixtureRequest, built: Built, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Root]:
+    release: str = request.param
+    tar = cached_tar(recipe_for(release), CACHE / "rootfs", mirror=Mirror.of_this_machine())
+    path = tmp_path_factory.mktemp(release) / "root"
+    path.mkdir()
+    tools.run(["tar", "--extract", "--numeric-owner", "--file", tar, "--directory", path], quiet=True, timeout=600)
+    (path / "usr/sbin/policy-rc.d").write_text("#!/bin/sh\nexit 101\n")
+    (path / "usr/sbin/policy-rc.d").chmod(0o755)
+    yield Root(path, built(release))
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def test_install_reinstall_remove_and_purge(root: Root) -> None:
+    before = root.snapshot()
+    root.install()
+    fresh = root.snapshot() | {TRIGGER}
+    root.install()
+    assert root.snapshot() == fresh
+
+    etc = root.path / "etc"
+    wants = etc / "systemd/user/default.target.wants"
+    assert sorted(path.name for path in wants.iterdir() if path.name.startswith("cros")) == [
+        "cros-garcon.service", "cros-vmstat-metrics.service",
+    ]  # fmt: skip
+    assert (etc / "systemd/system/multi-user.target.wants/cros-sftp.service").is_symlink()
+    assert (etc / "systemd/system/systemd-journald-audit.socket").readlink() == Path("/dev/null")
+    assert (etc / "pulse/daemon.conf.distrib").exists()
+    assert "fragment-size-msec = 20" in root.text("etc/pulse/daemon.conf")
+    assert b"CrosAdapta" in (etc / "dconf/db/local").read_bytes()
+    assert (root.path / TRIGGER).exists()
+    assert not (etc / "apt/trusted.gpg.d/cros.gpg").exists()
+    for name, target in {
+        "x-www-browser": "/usr/bin/garcon-url-handler",
+        "www-browser": "/usr/bin/garcon-url-handler",
+        "gnome-www-browser": "/usr/bin/garcon-url-handler",
+        "x-terminal-emulator": "/usr/bin/garcon-terminal-handler",
+        "sommelier": f"/{HOST}/bin/sommelier",
+        "swrast_dri": f"/{HOST}/lib/swrast_dri.so",
+        "virtio_gpu_dri": f"/{HOST}/lib/virtio_gpu_dri.so",
+    }.items():
+        assert (etc / "alternatives" / name).readlink() == Path(target)
+
+    root.purge()
+    assert root.snapshot() == before
+
+
+def test_upgrade_from_the_original(root: Root, tmp_path: Path) -> None:
+    before = root.snapshot()
+    root.install()
+    fresh = root.snapshot() | {TRIGGER}
+    root.purge()
+
+    (root.path / "in/original").mkdir()
+    for original in ORIGINALS:
+        shutil.copy(make(original, tmp_path), root.path / "in/original")
+    root.run(
+        "dpkg", "--install", *[f"/in/original/{original.name}_{original.version}_all.deb" for original in ORIGINALS]
+    )
+    conf = "etc/skel/.config/cros-garcon.conf"
+    (root.path / conf).write_text("DisableAutomaticCrosPackageUpdates=true\n")
+    (root.path / "etc/apt/sources.list.d").mkdir(exist_ok=True)
+    source = root.path / "etc/apt/sources.list.d/cros.list"
+    source.write_text("deb https://storage.example/cros-packages/72 stable main\n")
+    root.install()
+    assert root.text(conf) == "DisableAutomaticCrosPackageUpdates=true\n"
+    assert "[signed-by=/usr/share/keyrings/cros-archive-keyring.gpg]" in source.read_text()
+    source.unlink()
+    assert (root.snapshot() | {TRIGGER}) - {f"{conf}.dpkg-dist"} == fresh
+
+    root.purge()
+    (root.path / f"{conf}.dpkg-dist").unlink(missing_ok=True)
+    assert root.snapshot() == before
+
+
+def test_handlers_run_the_hosts_program_with_the_arguments_given(root: Root) -> None:
+    root.install()
+    garcon = root.path / HOST / "bin/garcon"
+    garcon.parent.mkdir(parents=True)
+    garcon.write_text('#!/bin/sh\nprintf "<%s>" "$@"\n')
+    garcon.chmod(0o755)
+    odd = ["-x", "a b", 'it\'s "quoted"', "$HOME;*", "", "--"]
+    said = "".join(f"<{word}>" for word in odd)
+    try:
+        for browser in ("x-www-browser", "www-browser", "gnome-www-browser", "garcon-url-handler"):
+            assert root.run(browser, *odd) == f"<--client><--url>{said}"
+        for terminal in ("x-terminal-emulator", "garcon-terminal-handler"):
+            assert root.run(terminal, *odd) == f"<--client><--terminal>{said}"
+    finally:
+        shutil.rmtree(root.path / "opt/google")
+        root.purge()
+
+
+def test_the_key_is_trusted_for_our_repository_and_for_no_other(root: Root, tmp_path: Path) -> None:
+    root.install()
+    published = signed(tmp_path).gfile_dir / "apt_signed"
+    for name in ("ours", "other"):
+        shutil.copytree(published, root.path / "srv" / name)
+    (root.path / "usr/share/keyrings/cros-archive-keyring.gpg").write_bytes(dearmoured(published / KEYRING))
+    sources = root.path / "etc/apt/sources.list.d"
+    (root.path / "etc/apt/sources.list").write_text("")
+    try:
+        (sources / "cros.list").write_text("deb copy:/srv/ours bookworm main\n")
+        root.run("/usr/libexec/cros-apt-config/bind-keyring")
+        root.run("apt-get", "update")
+        assert re.search(r"995 copy:/srv/ours", root.run("apt-cache", "policy"))
+        (sources / "other.list").write_text("deb copy:/srv/other bookworm main\n")
+        with pytest.raises(CommandError, match=r"NO_PUBKEY|Missing key"):
+            root.run("apt-get", "update")
+    finally:
+        for path in ("srv/ours", "srv/other"):
+            shutil.rmtree(root.path / path)
+        for name in ("cros.list", "other.list"):
+            (sources / name).unlink(missing_ok=True)
+        root.purge()

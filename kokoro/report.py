@@ -82,11 +82,12 @@ def read_tests(xml: Path) -> tuple[Test, ...]:
         return ()
     return tuple(
         Test(
-            case.get("name", "?"),
+            f"{case.get('name', '?')} ({suite.get('name', '?')})",
             float(case.get("time", 0)),
             "\n".join(
                 (bad.get("message") or "") + "\n" + (bad.text or "") for bad in case if bad.tag in ("failure", "error")
             ),
         )
-        for case in root.iter("testcase")
+        for suite in root.iter("testsuite")
+        for case in suite.iter("testcase")
     )

@@ -63,8 +63,8 @@ def test_tests_are_read_from_junit(tmp_path: Path) -> None:
     xml = tmp_path / "sponge_log.xml"
     xml.write_text(JUNIT)
     assert [(test.name, test.seconds, bool(test.failure)) for test in report.read_tests(xml)] == [
-        ("system", 1.5, False),
-        ("gpu", 2.0, True),
+        ("system (s)", 1.5, False),
+        ("gpu (s)", 2.0, True),
     ]
     xml.write_text(JUNIT[:100])
     assert report.read_tests(xml) == ()

@@ -25,7 +25,7 @@ def name(path: Path) -> str:
     return path.relative_to(DEBS).as_posix()
 
 
-@pytest.mark.parametrize("script", [*SCRIPTS, *MAINTAINER_SCRIPTS], ids=name)
+@pytest.mark.parametrize("script", [*SCRIPTS, *MAINTAINER_SCRIPTS, DEBIAN / "adopt-conffiles"], ids=name)
 def test_shell_scripts(script: Path) -> None:
     tools.capture(["shellcheck", "--shell=sh", "--exclude=SC1091", script], timeout=60)
 

@@ -1,7 +1,9 @@
 """Builds the guest packages of one Debian release, in a clean root file system of that very release."""
 
+import functools
 import os
 import shutil
+import threading
 from pathlib import Path
 
 from common import tools
@@ -18,6 +20,9 @@ from debs.source import NAME, digest_of, lay_out
 _ROOT_EPOCH = 1700000000
 _BUILDER = 1000
 _TIMEOUT = 600.0
+# apt takes most of a second to say where it gets things from: several builds at once ask it once.
+_ASKING = threading.Lock()
+_mirror = functools.cache(Mirror.of_this_machine)
 
 
 def build_root(release: str, cache: Path) -> Path:
@@ -26,7 +31,9 @@ def build_root(release: str, cache: Path) -> Path:
     recipe = Recipe(
         release=release, arch=arch, variant="buildd", include=("debhelper",), source_date_epoch=_ROOT_EPOCH
     )  # fmt: skip
-    return cached_tar(recipe, cache / "rootfs", mirror=Mirror.of_this_machine())
+    with _ASKING:
+        mirror = _mirror()
+    return cached_tar(recipe, cache / "rootfs", mirror=mirror)
 
 
 def build_debs(release: str, *, version: str, epoch: int, keyring: Path, out: Path, cache: Path) -> list[Path]:

@@ -100,7 +100,7 @@ def base_tar() -> Path:
     """A bookworm root with systemd, a user session, sshd and python3: made once for each state of the mirror."""
     arch = tools.capture(["dpkg", "--print-architecture"]).strip()
     recipe = Recipe(release="bookworm", arch=arch, variant="minbase", include=PACKAGES)
-    return cached_tar(recipe, ROOT / "out" / "cache", mirror=Mirror.of_this_machine())
+    return cached_tar(recipe, ROOT / "out" / "cache" / "rootfs", mirror=Mirror.of_this_machine())
 
 
 @pytest.fixture(scope="session")

@@ -114,7 +114,7 @@ def test_apt_in_a_clean_root_installs_cros_guest_tools(served: Served, tmp_path:
         )
 
     try:
-        run("apt-get", "update")
+        run("apt-get", "--error-on=any", "update")
         policy = run("apt-cache", "policy", "cros-guest-tools")
         assert "/cros-packages-staging/72 bookworm/main" in policy
         said = run("apt-get", "install", "--yes", "--no-install-recommends", "cros-guest-tools")

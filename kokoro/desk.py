@@ -127,6 +127,6 @@ def serve(out: str, *, http: int, https: int) -> None:
 def clean(out: str, *, keys: bool) -> None:
     """Remove what runs made."""
     directory = out_directory(out)
-    for name in ("work", "jobs", "gs", "cache", "report", *(["keys"] if keys else [])):
+    for name in ("work", "jobs", "gs", "cache", "report", "lxd_test", *(["keys"] if keys else [])):
         shutil.rmtree(directory / name, ignore_errors=True)
     print(f"removed what was made in {directory}" + ("" if keys else "; its keys stay (--keys removes them too)"))

@@ -67,9 +67,9 @@ def run(request: Request, console: Console) -> None:
         jobs = tuple(alone)
     with _locked(out), _stoppable() as stopping:
         one_job.sweep(out)
-        runner = one_job.Runner(
-            tree=Tree(ROOT), out=out, root=os.geteuid() == 0, force=request.force, stopping=stopping
-        )
+        tree = Tree(ROOT)
+        tree.freeze(out.root / "work" / "sources")
+        runner = one_job.Runner(tree=tree, out=out, root=os.geteuid() == 0, force=request.force, stopping=stopping)
         with _display(console, jobs) as display:
             results = _run_all(jobs, configs, runner, display, request.parallel)
         one_job.sweep(out)

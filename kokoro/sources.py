@@ -17,6 +17,13 @@ class Tree:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._files = root
+
+    def freeze(self, place: Path) -> None:
+        """Copy everything to `place`, and read from there: an edit from now on is for the next run."""
+        _ = self._changed  # git compares with what is there now
+        self.copy(self.paths, place)
+        self._files = place
 
     @functools.cached_property
     def paths(self) -> tuple[str, ...]:
@@ -52,7 +59,7 @@ class Tree:
 
     @functools.cache  # noqa: B019, a tree lives as long as the command
     def _content_digest(self, path: str) -> str:
-        file = self.root / path
+        file = self._files / path
         if file.is_symlink():
             return f"-> {file.readlink()}"
         executable = os.access(file, os.X_OK)
@@ -64,7 +71,7 @@ class Tree:
         With changes that are not committed it is the newest of these: a rebuilt package has to have a higher version
         than the one that was built, and perhaps published, before the edit.
         """
-        changed = [(self.root / path).lstat().st_mtime for path in paths if path in self._changed]
+        changed = [(self._files / path).lstat().st_mtime for path in paths if path in self._changed]
         if changed:
             return int(max(changed))
         return int(self._git("log", "-1", "--format=%ct", "--", *paths) or 0)
@@ -74,7 +81,7 @@ class Tree:
         for path in paths:
             place = target / path
             place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(self.root / path, place, follow_symlinks=False)
+            shutil.copy2(self._files / path, place, follow_symlinks=False)
             if not place.is_symlink():
                 place.chmod(0o755 if os.access(place, os.X_OK) else 0o644)
 

@@ -76,7 +76,7 @@ def test_branches_prints_the_table_of_the_seed(pristine: Checkout) -> None:
 
 
 def test_clean_removes_what_was_made_and_keeps_the_key(checkout: Checkout) -> None:
-    for name in ("jobs", "gs", "cache", "report", "keys"):
+    for name in ("jobs", "gs", "cache", "report", "lxd_test", "keys"):
         (checkout.path / "out" / name).mkdir(parents=True)
     assert checkout.run("invoke", "clean").code == 0
     assert [path.name for path in (checkout.path / "out").iterdir()] == ["keys"]

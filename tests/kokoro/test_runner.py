@@ -309,6 +309,27 @@ def test_a_missing_shell_step_is_named(toy: Checkout) -> None:
     assert "build_file 'cros-container-guest-tools/kokoro/nosuch.sh'" in finished.output
 
 
+def test_an_edit_during_a_run_is_for_the_next_one(toy: Checkout) -> None:
+    (toy.path / "out" / "cache").mkdir(parents=True)
+    script = """touch "$CROS_CACHE_DIR/up"
+for i in $(seq 1 200); do [ -e "$CROS_CACHE_DIR/edited" ] && break; sleep 0.1; done
+mkdir -p out/deep && echo left >out/deep/left.txt"""
+    toy_build(toy, "left", script)
+    toy.commit()
+    env = {**tools.environment(), **toy.env}
+    with tools.started(
+        [toy.path / "run", *FLOW], cwd=toy.path, only_env=env, log_file=toy.path.parent / "log"
+    ) as process:
+        wait_until(lambda: (toy.path / "out/cache/up").exists(), "the first job to run", timeout=30)
+        toy_build(toy, "both", "mkdir -p out && echo edited >out/both.txt")
+        (toy.path / "out/cache/edited").touch()
+        assert wait(process, 60) == 0
+    both = toy.path / JOBS / "both" / "artifacts" / "both.txt"
+    assert both.read_text() == "left\nright\n"
+    assert ran(toy.run(*FLOW)) == ["both"]
+    assert both.read_text() == "edited\n"
+
+
 def test_not_root_is_said_before_any_work(toy: Checkout) -> None:
     flows = (toy.path / "kokoro" / "flows.toml").read_text()
     toy.write("kokoro/flows.toml", flows.replace('"kokoro/left.*"]', '"kokoro/left.*"]\nneeds = ["root"]'))

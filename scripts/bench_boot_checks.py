@@ -52,15 +52,16 @@ def _one_by_one(metadata: Path, rootfs: Path, place: Path) -> float:
         client.api.storage_pools.post(json={"name": POOL, "driver": "dir"})
         root = {"type": "disk", "path": "/", "pool": POOL}
         client.api.profiles["default"].put(params={"project": daemon.project}, json={"devices": {"root": root}})
+        plain = host.devices(place)
         begun = time.monotonic()
         image = import_image(client, metadata, rootfs)
         for number, test in enumerate(TESTS):
-            _test(daemon, image, f"bench-{number}", place, gpu="GPU" in test, user=test != "cros-sftp")
+            devices = plain | (host.gpu_device() if "GPU" in test else {})
+            _test(daemon, image, f"bench-{number}", devices, user=test != "cros-sftp")
         return time.monotonic() - begun
 
 
-def _test(daemon: Lxd, image: str, name: str, place: Path, *, gpu: bool, user: bool) -> None:
-    devices = host.devices(place) | (host.gpu_device() if gpu else {})
+def _test(daemon: Lxd, image: str, name: str, devices: host.Devices, *, user: bool) -> None:
     container = Container.create(daemon.connect(), name, image=image, devices=devices)
     container.start()
     _sleep()

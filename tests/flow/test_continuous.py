@@ -94,11 +94,12 @@ def test_apt_in_a_clean_root_installs_cros_guest_tools(served: Served, tmp_path:
     root.mkdir()
     tar = cached_tar(recipe, ROOT / "out" / "cache" / "rootfs", mirror=mirror)
     tools.run(["tar", "--extract", "--file", tar, "--directory", root, "--numeric-owner"], quiet=True, timeout=300)
+    url = served.http.replace("localhost", "127.0.0.1")  # the clean root has no /etc/hosts
     shutil.copyfile(
         STORE / "cros-packages-staging" / "72" / "cros-archive-keyring.asc", root / "usr/share/keyrings/cros.asc"
     )
     (root / "etc/apt/sources.list.d/cros.sources").write_text(
-        f"Types: deb\nURIs: {served.http}/cros-packages-staging/72\nSuites: bookworm\nComponents: main\n"
+        f"Types: deb\nURIs: {url}/cros-packages-staging/72\nSuites: bookworm\nComponents: main\n"
         "Signed-By: /usr/share/keyrings/cros.asc\n"
     )
     (root / "etc/apt/apt.conf.d/99strict").write_text(
@@ -164,13 +165,12 @@ def test_lxc_launches_debian_bookworm_from_the_published_index(daemon: Lxd, serv
     assert lxc("exec", project, "penguin", "--", "cat", "/etc/hostname").strip() == "penguin"
 
 
-def leftovers() -> dict[str, object]:
-    """What a run could leave behind on this machine."""
-    return {
-        "mounts": sorted(line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()),
-        "loop devices": sorted(tools.capture(["losetup", "--list", "--noheadings", "--output", "BACK-FILE"]).split()),
-        "interfaces": sorted(path.name for path in Path("/sys/class/net").iterdir()),
-    }
+def leftovers(checkout: Checkout) -> list[str]:
+    """What a killed run could leave on this machine outside of its out/: processes, mounts, loop devices."""
+    mark = str(checkout.path)
+    mounts = [line for line in Path("/proc/mounts").read_text().splitlines() if mark.replace(" ", "\\040") in line]
+    loops = tools.capture(["losetup", "--list", "--noheadings", "--output", "NAME,BACK-FILE"]).splitlines()
+    return [*processes_of(checkout.path), *mounts, *(loop for loop in loops if mark in loop)]
 
 
 def processes_of(checkout: Path) -> list[str]:
@@ -193,18 +193,16 @@ def test_killed_anywhere_it_leaves_nothing_and_the_next_run_makes_the_same_bytes
     git_history(checkout)
     image_job = checkout.path / "out" / "work" / "cros-containers" / "crostini-guest" / "72"
     image_job /= f"lxd_container_{native_arch()}_bookworm"
-    before = leftovers()
     for reached in (
         lambda: "dpkg-buildpackage" in " ".join(processes_of(checkout.path)) or seen(checkout, "guest_tools: Build"),
         lambda: seen(checkout, "Make bookworm") and (image_job / "tmp").exists(),
         lambda: seen(checkout, "Boot and check"),
     ):
         kill_when(checkout, reached)
-        wait_until(lambda: not processes_of(checkout.path), "every process of the killed run to be gone", timeout=30)
-        wait_until(lambda: leftovers() == before, f"what a killed run left to go: {before}", timeout=30)
+        wait_until(lambda: not leftovers(checkout), "all of the killed run to be gone", timeout=30)
     finished = checkout.run(*FLOW, timeout=3000)
     assert finished.code == 0, finished.output
-    assert leftovers() == before
+    assert leftovers(checkout) == []
     assert not (checkout.path / "out" / "work").exists()
     there = checkout.path / "out" / "jobs" / "cros-containers" / "crostini-guest" / "72"
     for job, names in {

@@ -42,7 +42,14 @@ def tests(session: nox.Session) -> None:
 def system_tests(session: nox.Session) -> None:
     """Tests with the real programs: root, the machine's Debian mirror, LXD. Arguments go to pytest."""
     install(session)
-    session.run("pytest", "-m", "(root or mirror or lxd) and not flow", *session.posargs)
+    session.run("pytest", "-m", "(root or mirror or lxd) and not flow and not packages", *session.posargs)
+
+
+@nox.session(default=False)
+def packages_test(session: nox.Session) -> None:
+    """The guest packages in more containers: of every release, and with only what the packages need."""
+    install(session)
+    session.run("pytest", "-m", "packages", *session.posargs)
 
 
 @nox.session

@@ -1,19 +1,34 @@
 """Packages built once for all tests of this folder, and the source package they are built from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from common.files import ROOT
 from debs.build import build_debs
 from debs.releases import find_release, read_table
 from debs.source import lay_out
 from debs.version import version
+from lxd.daemon import Lxd, lxd
+from tests.debs.guests import CACHE as CACHE
+from tests.debs.guests import EPOCH as EPOCH
+from tests.debs.guests import Base, Guest, Kind, differences, prepare
 
-EPOCH = 1700000000
 RELEASES = tuple(read_table())
-CACHE = ROOT / "out" / "cache"
+# What the default run boots, and what only `packages_test` does as well.
+KINDS = [
+    *[pytest.param(Kind(release, full=True), id=f"{release}-full") for release in ("bookworm", "trixie")],
+    *[
+        pytest.param(kind, id=str(kind), marks=pytest.mark.packages)
+        for kind in (
+            Kind("bookworm", full=False),
+            Kind("trixie", full=False),
+            Kind("bullseye", full=True),
+            Kind("bullseye", full=False),
+        )
+    ],
+]
 
 
 class R72:
@@ -63,3 +78,52 @@ def built(tmp_path_factory: pytest.TempPathFactory, keyring: Path) -> Built:
         return out
 
     return build
+
+
+@pytest.fixture(scope="session")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lxd]:
+    """One LXD for all containers of this folder."""
+    with lxd(parent=tmp_path_factory.mktemp("lxd")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def base(request: pytest.FixtureRequest, daemon: Lxd, built: Built, tmp_path_factory: pytest.TempPathFactory) -> Base:
+    """A container without our packages, to clone."""
+    kind: Kind = request.param
+    return prepare(daemon, kind, built(kind.release), tmp_path_factory.mktemp(str(kind)))
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A guest in which our packages are installed, running.
+
+    Attributes:
+        before: what was there before they were.
+        failures: what the managers and dpkg complained about after each step.
+    """
+
+    base: Base
+    guest: Guest
+    before: set[str]
+    failures: dict[str, list[str]]
+
+
+@pytest.fixture(scope="session")
+def installed(base: Base) -> Installed:
+    """Install without recommendations, purge, install with them and with what nobody recommends, and restart."""
+    guest = base.clone("installed")
+    guest.use("ours")
+    before = guest.snapshot()
+    failures = {}
+    guest.apt("install", "--no-install-recommends", "cros-guest-tools")
+    failures["without recommendations"] = guest.failures()
+    guest.purge()
+    failures["purged"] = [*guest.failures(), *differences(before, guest.snapshot())]
+    guest.apt("install", "--install-recommends", "cros-guest-tools")
+    failures["with recommendations"] = guest.failures()
+    guest.apt("install", "--no-install-recommends", *guest.more())
+    failures["with the others"] = guest.failures()
+    guest.restart()
+    failures["restarted"] = guest.failures()
+    return Installed(base, guest, before, failures)

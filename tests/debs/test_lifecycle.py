@@ -6,18 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from debian.deb822 import Deb822
 
 from common import tools
 from common.aptrepo import KEYRING
 from common.errors import CommandError
 from common.mirror import Mirror
-from common.rootfs import Recipe, cached_tar
+from common.rootfs import cached_tar
 from debs.keyring import dearmoured
-from debs.releases import DEBS, find_release
-from debs.source import control_of
 from tests.common.aptparts import signed
-from tests.debs.conftest import CACHE, EPOCH, RELEASES, Built
+from tests.debs.conftest import CACHE, RELEASES, Built
+from tests.debs.guests import Kind, recipe_for
 from tests.debs.originals import ORIGINALS, make
 
 pytestmark = [pytest.mark.root, pytest.mark.mirror, pytest.mark.timeout(1200)]
@@ -76,21 +74,10 @@ class Root:
         return (self.path / path).read_text()
 
 
-def recipe_for(release: str) -> Recipe:
-    """A root with everything that any of the packages depends on."""
-    control = control_of(find_release(release), (DEBS / "debian" / "control").read_text())
-    needed = {"systemd", "sudo", "desktop-file-utils", "udev"}
-    for package in Deb822.iter_paragraphs(control):
-        names = re.findall(r"(?:^|,)\s*([a-z0-9.+-]+)", package.get("Depends", "") if "Package" in package else "")
-        needed.update(name for name in names if not name.startswith("cros-"))
-    arch = tools.capture(["dpkg", "--print-architecture"]).strip()
-    return Recipe(release=release, arch=arch, variant="apt", include=tuple(sorted(needed)), source_date_epoch=EPOCH)
-
-
 @pytest.fixture(scope="module", params=RELEASES)
 def root(request: pytest.FixtureRequest, built: Built, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Root]:
     release: str = request.param
-    tar = cached_tar(recipe_for(release), CACHE / "rootfs", mirror=Mirror.of_this_machine())
+    tar = cached_tar(recipe_for(Kind(release, full=False)), CACHE / "rootfs", mirror=Mirror.of_this_machine())
     path = tmp_path_factory.mktemp(release) / "root"
     path.mkdir()
     tools.run(["tar", "--extract", "--numeric-owner", "--file", tar, "--directory", path], quiet=True, timeout=600)

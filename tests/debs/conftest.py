@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from _pytest.mark import ParameterSet
 
 from debs.build import build_debs
 from debs.releases import find_release, read_table
@@ -13,22 +14,18 @@ from debs.version import version
 from lxd.daemon import Lxd, lxd
 from tests.debs.guests import CACHE as CACHE
 from tests.debs.guests import EPOCH as EPOCH
-from tests.debs.guests import Base, Guest, Kind, differences, prepare
+from tests.debs.guests import Base, Guest, Kind, prepare
 
 RELEASES = tuple(read_table())
-# What the default run boots, and what only `packages_test` does as well.
-KINDS = [
-    *[pytest.param(Kind(release, full=True), id=f"{release}-full") for release in ("bookworm", "trixie")],
-    *[
-        pytest.param(kind, id=str(kind), marks=pytest.mark.packages)
-        for kind in (
-            Kind("bookworm", full=False),
-            Kind("trixie", full=False),
-            Kind("bullseye", full=True),
-            Kind("bullseye", full=False),
-        )
-    ],
-]
+
+
+def kinds(*default: str) -> list[ParameterSet]:
+    """Parameters for `base`: all kinds, of which the default run has these releases with everything recommended."""
+    found = [Kind(release, full=full) for full in (True, False) for release in reversed(RELEASES)]
+    return [
+        pytest.param(kind, id=str(kind), marks=() if kind.full and kind.release in default else (pytest.mark.packages,))
+        for kind in found
+    ]
 
 
 class R72:
@@ -87,7 +84,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lxd]:
         yield running
 
 
-@pytest.fixture(scope="session", params=KINDS)
+@pytest.fixture(scope="session", params=kinds("bookworm", "trixie"))
 def base(request: pytest.FixtureRequest, daemon: Lxd, built: Built, tmp_path_factory: pytest.TempPathFactory) -> Base:
     """A container without our packages, to clone."""
     kind: Kind = request.param
@@ -111,15 +108,11 @@ class Installed:
 
 @pytest.fixture(scope="session")
 def installed(base: Base) -> Installed:
-    """Install without recommendations, purge, install with them and with what nobody recommends, and restart."""
+    """Install with recommendations, then what nobody recommends, and restart."""
     guest = base.clone("installed")
     guest.use("ours")
     before = guest.snapshot()
     failures = {}
-    guest.apt("install", "--no-install-recommends", "cros-guest-tools")
-    failures["without recommendations"] = guest.failures()
-    guest.purge()
-    failures["purged"] = [*guest.failures(), *differences(before, guest.snapshot())]
     guest.apt("install", "--install-recommends", "cros-guest-tools")
     failures["with recommendations"] = guest.failures()
     guest.apt("install", "--no-install-recommends", *guest.more())
@@ -127,3 +120,10 @@ def installed(base: Base) -> Installed:
     guest.restart()
     failures["restarted"] = guest.failures()
     return Installed(base, guest, before, failures)
+
+
+@pytest.fixture
+def guest(installed: Installed) -> Guest:
+    """The guest, whose user manager has started everything."""
+    installed.guest.user.wait_running()
+    return installed.guest

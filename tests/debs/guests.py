@@ -4,7 +4,7 @@ import base64
 import hashlib
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -150,6 +150,11 @@ class Guest:
         self.root.stop()
         self.root.start()
 
+    def calls(self, program: str) -> list[list[str]]:
+        """The arguments of each call of a host's program by the user."""
+        found = (call["argv"] for call in self.user.mock_calls(program))
+        return [[str(word) for word in argv] for argv in found if isinstance(argv, list)]
+
     def purge(self) -> None:
         """Remove all our packages, and then their configuration; what they brought along stays."""
         self.root.get(["dpkg", "--remove", *self.ours()], timeout=APT_TIMEOUT)
@@ -243,6 +248,7 @@ rm -rf /etc/apt/sources.list.d/*
 rm -rf /var/log/journal
 echo force-unsafe-io >/etc/dpkg/dpkg.cfg.d/test
 touch /etc/ssh/sshd_not_to_be_run
+rm -f /var/lib/man-db/auto-update  # indexing manual pages after each dpkg takes as long as dpkg
 """)
     encoded = container.run(["base64", FONT])
     if encoded.exit_code == 0:
@@ -257,44 +263,6 @@ def _metadata(place: Path) -> Path:
     (place / "metadata.yaml").write_text(text)
     tools.run(["tar", "--create", f"--file={place}/lxd.tar", f"--directory={place}", "metadata.yaml"])
     return place / "lxd.tar"
-
-
-def failing(deb: Path, out: Path, *, step: str) -> Path:
-    """A newer version of a package that fails: `preinst` in its script, `unpack` over a file of dpkg's, `configure`.
-
-    The scripts for the other steps are the package's own.
-    """
-    tree = out / f"{deb.stem}-{step}"
-    tools.run(["dpkg-deb", "--raw-extract", deb, tree], quiet=True, timeout=60)
-    control = tree / "DEBIAN" / "control"
-    control.write_text(re.sub(r"^Version: .*", f"Version: 999.{step}", control.read_text(), flags=re.MULTILINE))
-    if step == "unpack":
-        (tree / "usr/bin").mkdir(parents=True, exist_ok=True)
-        (tree / "usr/bin/dpkg").write_text("")
-    else:
-        script = tree / "DEBIAN" / {"preinst": "preinst", "configure": "postinst"}[step]
-        script.write_text("#!/bin/sh\nexit 1\n")
-        script.chmod(0o755)
-    made = out / f"{deb.name.split('_')[0]}_999.{step}_all.deb"
-    tools.capture(["dpkg-deb", "--root-owner-group", "-Znone", "--build", tree, made], timeout=60)
-    shutil.rmtree(tree)
-    return made
-
-
-def deconfiguring(packages: Sequence[str], out: Path) -> Path:
-    """A package that wants others deconfigured while it is unpacked, and then fails."""
-    tree = out / "breaks-them"
-    (tree / "DEBIAN").mkdir(parents=True)
-    (tree / "usr/bin").mkdir(parents=True)
-    (tree / "usr/bin/dpkg").write_text("")
-    (tree / "DEBIAN" / "control").write_text(
-        f"Package: {tree.name}\nVersion: 1\nArchitecture: all\nBreaks: {', '.join(packages)}\n"
-        "Maintainer: Nobody <nobody@example.org>\nDescription: breaks them\n"
-    )
-    made = out / f"{tree.name}_1_all.deb"
-    tools.capture(["dpkg-deb", "--root-owner-group", "--build", tree, made], timeout=60)
-    shutil.rmtree(tree)
-    return made
 
 
 def differences(before: set[str], after: set[str]) -> Iterator[str]:

@@ -7,17 +7,9 @@ import pytest
 
 from common.waiting import wait_until
 from lxd import host
-from tests.debs.conftest import Built, Installed
-from tests.debs.guests import (
-    APT_TIMEOUT,
-    REPOSITORIES,
-    Base,
-    Guest,
-    deconfiguring,
-    differences,
-    failing,
-    make_repository,
-)
+from tests.debs.broken import deconfiguring, failing
+from tests.debs.conftest import Built, Installed, kinds
+from tests.debs.guests import APT_TIMEOUT, REPOSITORIES, Base, Guest, differences, make_repository
 from tests.debs.originals import ORIGINALS, make
 
 pytestmark = [pytest.mark.root, pytest.mark.lxd, pytest.mark.mirror, pytest.mark.timeout(900)]
@@ -36,7 +28,7 @@ def changes(before: set[str], guest: Guest) -> list[str]:
     return list(differences(before, guest.snapshot()))
 
 
-def test_install_with_and_without_recommendations(installed: Installed) -> None:
+def test_install_with_recommendations(installed: Installed) -> None:
     assert {step: found for step, found in installed.failures.items() if found} == {}
     guest = installed.guest
     states = {state.split(" ")[1] for state in guest.ours().values()}
@@ -49,7 +41,7 @@ done""")
         assert missing == ""
 
 
-def test_reinstall_remove_and_purge(installed: Installed) -> None:
+def test_reinstall_remove_purge_and_install_without_recommendations(installed: Installed) -> None:
     guest = installed.base.clone("leaving", of="installed")
     full = guest.snapshot()
     guest.apt("install", "--reinstall", *guest.ours())
@@ -60,17 +52,20 @@ def test_reinstall_remove_and_purge(installed: Installed) -> None:
     guest.sh("python3 -m py_compile /usr/share/ansible/plugins/callback/garcon.py")
     guest.root.get(["dpkg", "--remove", *guest.ours()], timeout=APT_TIMEOUT)
     assert guest.failures() == []
-    guest.restart()
-    assert guest.failures() == []
     guest.root.get(["dpkg", "--purge", *guest.ours()], timeout=APT_TIMEOUT)
     assert guest.failures() == []
     assert guest.ours() == {}
     assert changes(installed.before, guest) == []
+
+    guest.apt("install", "--no-install-recommends", "cros-guest-tools")
+    assert "cros-sommelier-config" not in guest.ours()
+    assert guest.failures() == []
     guest.restart()
     assert guest.failures() == []
     guest.root.stop()
 
 
+@pytest.mark.packages
 def test_a_failed_upgrade_leaves_everything_as_it_was(installed: Installed, built: Built, tmp_path: Path) -> None:
     guest = installed.base.clone("failing", of="installed")
     ours = guest.ours()
@@ -101,6 +96,7 @@ def test_a_failed_upgrade_leaves_everything_as_it_was(installed: Installed, buil
     shutil.rmtree(place)
 
 
+@pytest.mark.packages
 def test_a_failed_first_installation_leaves_nothing(base: Base, built: Built) -> None:
     guest = base.clone("never")
     place = base.repositories / "never"
@@ -116,6 +112,7 @@ def test_a_failed_first_installation_leaves_nothing(base: Base, built: Built) ->
     shutil.rmtree(place)
 
 
+@pytest.mark.parametrize("base", kinds("bookworm"), indirect=True)
 def test_upgrade_from_the_original(base: Base, tmp_path: Path) -> None:
     guest = base.clone("original")
     before = guest.snapshot()
@@ -126,7 +123,6 @@ def test_upgrade_from_the_original(base: Base, tmp_path: Path) -> None:
     for tree in place.glob("*.tree"):
         shutil.rmtree(tree)
     assert dpkg(guest, "--install", *[f"{REPOSITORIES}/original/{name}" for name in names]) == 0
-    guest.restart()
     guest.write(CONF, "DisableAutomaticCrosPackageUpdates=true\n")
     cros = "/etc/apt/sources.list.d/cros.list"
     guest.write(cros, "deb https://storage.example/cros-packages/72 stable main\n")
@@ -158,6 +154,7 @@ ls -d /etc/apt/trusted.gpg.d/cros.gpg /etc/tmpfiles.d/00-create-logs-dir.conf /u
     guest.root.stop()
 
 
+@pytest.mark.packages
 def test_release_upgrade_of_the_same_milestone(installed: Installed, built: Built) -> None:
     if installed.guest.kind.release != "bookworm":
         pytest.skip("the upgrade is from bookworm")

@@ -88,7 +88,8 @@ def doctor(_c: Context) -> None:
     from scripts.doctor import main  # not at the top: a build's own process has no scripts
 
     with reported():
-        raise SystemExit(main([]))
+        if code := main([]):
+            raise SystemExit(code)
 
 
 @task(help={"out": MATRIX["out"], "keys": "the throwaway signing key too: what was published is trusted no more"})

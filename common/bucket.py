@@ -158,7 +158,7 @@ class DirectoryBucket:
                     hint="choose another name",
                 ) from err
             except OSError as err:
-                raise from_os_error(err) or err from err
+                raise from_os_error(err) from err
 
     def delete(self, name: str, *, if_generation: int | None = None) -> None:
         """See Bucket."""

@@ -5,8 +5,11 @@ Modules raise these; tasks.py and the scripts turn them into an exit code, throu
 
 import contextlib
 import errno
+import signal
 import sys
+import threading
 from collections.abc import Iterator
+from types import FrameType
 
 
 class ReleaseError(Exception):
@@ -140,8 +143,10 @@ def reported() -> Iterator[None]:
     """Turn a ReleaseError into a message on stderr and its exit code: the one place that does.
 
     What Python itself raises for a full disk or a missing permission is named here too, so that no
-    caller has to.
+    caller has to. SIGTERM ends like an interruption: every context manager on the way out cleans up.
     """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _end)
     try:
         yield
     except ReleaseError as err:
@@ -152,14 +157,16 @@ def reported() -> Iterator[None]:
         raise SystemExit(130) from err
     except OSError as err:
         known = from_os_error(err)
-        if known is None:
-            raise
         print(f"error: {known}", file=sys.stderr)
         raise SystemExit(known.exit_code) from err
 
 
-def from_os_error(err: OSError) -> ReleaseError | None:
-    """The member of our family that says the same as this OSError, if there is one."""
+def _end(_signum: int, _frame: FrameType | None) -> None:
+    raise SystemExit(143)
+
+
+def from_os_error(err: OSError) -> ReleaseError:
+    """The member of our family that says the same as this OSError."""
     match err.errno:
         case errno.ENOSPC | errno.EDQUOT:
             where = f" that holds {err.filename!r}" if err.filename else ""
@@ -170,4 +177,4 @@ def from_os_error(err: OSError) -> ReleaseError | None:
         case errno.EACCES | errno.EPERM | errno.EROFS:
             return ArtifactError(f"{err.filename!r}: {err.strerror}", hint="check its owner and mode, or run as root")
         case _:
-            return None
+            return ReleaseError(f"{err.filename!r}: {err.strerror}" if err.filename else str(err))

@@ -6,10 +6,12 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+_KEPT = 14 * 24 * 3600.0  # seconds
 
 
 def sha256_of(path: Path) -> str:
@@ -45,6 +47,16 @@ def workspace(prefix: str, *, parent: Path | None = None) -> Iterator[Path]:
     finally:
         shutil.rmtree(path, ignore_errors=True)
         os.close(lock)
+
+
+def forget_old(cache: Path, pattern: str) -> None:
+    """Remove what no run has used for two weeks from a cache: whoever uses a thing in it touches it."""
+    for path in cache.glob(pattern):
+        if time.time() - path.stat().st_mtime > _KEPT:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def remove_stale(parent: Path, pattern: str) -> None:

@@ -1,7 +1,7 @@
 """Publishing in the order that never shows a reader half of it: what a pointer names first, the pointer last."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from common.bucket import ABSENT, Bucket, Kind, Source, moved
@@ -42,17 +42,23 @@ class Published:
         return f"{self.uploaded} objects uploaded ({self.size / 1e6:.1f} MB), {self.kept} were there already"
 
 
-def note(bucket: Bucket, pointers: Sequence[str], report: object) -> str:
+def note(bucket: Bucket, pointers: Sequence[str], objects: Mapping[str, int], report: object) -> str:
     """What a publishing build leaves as its artifact, published.json.
 
     Args:
         bucket: where it published to.
         pointers: the objects readers begin with; their SHA-256 tells whether the bucket still shows what was published.
+        objects: what the pointers name, and the size of each in bytes.
         report: what it did, for people.
     """
+    place = bucket.url.removeprefix("gs://")
     held = {name: bucket.stat(name) for name in pointers}
-    seen = {f"{bucket.url.removeprefix('gs://')}/{name}": stat.sha256 for name, stat in held.items() if stat}
-    return json.dumps({"pointers": seen, "report": report}, indent=1, sort_keys=True) + "\n"
+    said = {
+        "pointers": {f"{place}/{name}": stat.sha256 for name, stat in held.items() if stat},
+        "objects": {f"{place}/{name}": size for name, size in objects.items()},
+        "report": report,
+    }
+    return json.dumps(said, indent=1, sort_keys=True) + "\n"
 
 
 def publish(

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,14 +12,12 @@ import requests
 from common import tools
 from common.aptprogress import AptProgress
 from common.errors import NetworkError
-from common.files import workspace
+from common.files import forget_old, workspace
 from common.mirror import Mirror
 from common.progress import step
 
 # What apt leaves in a root that would differ from one build to the next, or that a fresh root does not need.
 _CLEAN = ("/var/cache/apt/*.bin", "/var/log/*.log", "/var/log/apt/*", "/var/cache/ldconfig/aux-cache")
-
-_KEPT = 14 * 24 * 3600.0  # seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +72,8 @@ def make_tar(
                 recipe.release, beside,
                 *mirror.sources(recipe.release), *sources,
             ],
-            env={"SOURCE_DATE_EPOCH": str(recipe.source_date_epoch)},
+            # Maintainer scripts write HOME into caches (GTK's); it is root's inside, wherever we run.
+            env={"SOURCE_DATE_EPOCH": str(recipe.source_date_epoch), "HOME": "/root"},
             timeout=timeout, quiet=True, on_line=AptProgress(f"Make {recipe.release} {recipe.arch}"),
         )  # fmt: skip
         beside.replace(out)
@@ -103,16 +101,9 @@ def cached_tar(recipe: Recipe, cache: Path, *, mirror: Mirror) -> Path:
             with step(f"Make a root file system of {recipe.release} {recipe.arch} ({recipe.variant})"):
                 make_tar(recipe, made, mirror=mirror)
             made.replace(tar)
-        _forget_old(cache)
+        forget_old(cache, "*.tar")
     os.utime(tar)  # used just now
     return tar
-
-
-def _forget_old(cache: Path) -> None:
-    """Remove what no run has used for two weeks: the mirror has moved on."""
-    for tar in cache.glob("*.tar"):
-        if time.time() - tar.stat().st_mtime > _KEPT:
-            tar.unlink(missing_ok=True)
 
 
 def _state(mirror: Mirror, release: str) -> list[str]:

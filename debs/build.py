@@ -8,7 +8,7 @@ from pathlib import Path
 
 from common import tools
 from common.errors import CommandError
-from common.files import workspace
+from common.files import forget_old, workspace
 from common.mirror import Mirror
 from common.progress import step
 from common.rootfs import Recipe, cached_tar
@@ -68,6 +68,8 @@ def build_debs(release: str, *, version: str, epoch: int, keyring: Path, out: Pa
             with step(f"Build the guest packages for {release}"):
                 made = _build(row, source, root, place)
             _keep(made, done)
+            forget_old(shelf, "[!.]*")
+        os.utime(done)
         return _hand_out(done, out)
 
 

@@ -15,7 +15,7 @@ from common.branches import find_branch, jobs_table
 from common.errors import UsageError
 from common.files import ROOT, write_atomically
 from kokoro import env
-from kokoro.flows import CONTINUOUS, Build, Flow, Selection, read_flows
+from kokoro.flows import Build, Flow, Selection, read_flows
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,18 @@ def build(build: Build, *, matrix: Matrix, deps: bool, force: bool, parallel: in
     if env.is_kokoro(environ):
         from kokoro.entry import run_build
 
+        if force or parallel or out or not deps:
+            raise UsageError(
+                "--force, --jobs, --out and --no-deps are for the local runner, and KOKORO_ARTIFACTS_DIR is set",
+                hint="unset KOKORO_ARTIFACTS_DIR, or leave the flags out",
+            )
         said = {
             "BRANCH": matrix.branch, "RELEASES": " ".join(matrix.releases), "ARCHES": " ".join(matrix.arches),
             "IMAGE_TYPES": " ".join(matrix.image_types),
         }  # fmt: skip
         run_build(build.name, {**environ, **{name: value for name, value in said.items() if value}})
         return
-    _run(CONTINUOUS, matrix, only=build.name, deps=deps, force=force, parallel=parallel, out=out)
+    _run(read_flows().flow_of(build.name), matrix, only=build.name, deps=deps, force=force, parallel=parallel, out=out)
 
 
 def flow(flow: Flow, *, matrix: Matrix, force: bool, parallel: int, out: str) -> None:
@@ -126,7 +131,13 @@ def serve(out: str, *, http: int, https: int) -> None:
 
 def clean(out: str, *, keys: bool) -> None:
     """Remove what runs made."""
+    from kokoro.runner import LOCK, locked
+
     directory = out_directory(out)
-    for name in ("work", "jobs", "gs", "cache", "report", "lxd_test", *(["keys"] if keys else [])):
-        shutil.rmtree(directory / name, ignore_errors=True)
+    if not (directory / LOCK).exists():
+        raise UsageError(f"{str(directory)!r} is no directory that a run has made", hint="--out DIR names another one")
+    with locked(directory):
+        for name in ("work", "jobs", "gs", "cache", "report", "lxd_test", *(["keys"] if keys else [])):
+            if (directory / name).exists():
+                shutil.rmtree(directory / name)
     print(f"removed what was made in {directory}" + ("" if keys else "; its keys stay (--keys removes them too)"))

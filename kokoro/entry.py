@@ -3,10 +3,7 @@
 import importlib
 import logging
 import os
-import signal
-import sys
 from collections.abc import Mapping
-from types import FrameType
 
 from common import progress
 from kokoro.env import KokoroEnv
@@ -24,15 +21,9 @@ def run_build(name: str, environ: Mapping[str, str]) -> None:
     """
     progress.configure_logging()
     os.umask(0o022)
-    # The default would end Python without cleaning up: no context manager would take its containers away.
-    signal.signal(signal.SIGTERM, _end)
     env = KokoroEnv.read(_with_epoch(name, environ))
     log.info("%s for %s, commit %s", env.job_name, env.branch.name, env.commit or "(none)")
     importlib.import_module(f"kokoro.{name}").build(env)
-
-
-def _end(_signum: int, _frame: FrameType | None) -> None:
-    sys.exit(143)
 
 
 def _with_epoch(name: str, environ: Mapping[str, str]) -> Mapping[str, str]:

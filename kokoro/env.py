@@ -106,7 +106,7 @@ def environment() -> Mapping[str, str]:
 
 def is_kokoro(environ: Mapping[str, str]) -> bool:
     """Whether we run inside a Kokoro build (or the local runner's), and not at a desk."""
-    return "KOKORO_ARTIFACTS_DIR" in environ
+    return bool(environ.get("KOKORO_ARTIFACTS_DIR"))
 
 
 def _words(environ: Mapping[str, str], name: str, of_job: Sequence[str], known: Sequence[str]) -> Sequence[str]:

@@ -2,6 +2,7 @@
 
 import functools
 import graphlib
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -78,6 +79,7 @@ class Selection:
     arches: tuple[str, ...]
     image_arches: tuple[str, ...]
     image_types: tuple[str, ...]
+    asked_arches: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -96,9 +98,10 @@ class Selection:
         """
         branch.narrowed("arch", arches)
         images = tuple(arch for arch in branch.image_arches if arch in (arches or (native_arch or arch,)))
-        if not images:
+        without = [arch for arch in arches or (native_arch or images[0],) if arch not in images]
+        if without:
             raise UsageError(
-                f"branch {branch.name!r} has no images for {', '.join(arches) or native_arch}",
+                f"branch {branch.name!r} has no images for {', '.join(without)}",
                 hint=f"--arch {' or '.join(branch.image_arches)}",
             )
         return cls(
@@ -109,6 +112,7 @@ class Selection:
             arches=branch.arches,
             image_arches=images,
             image_types=branch.narrowed("image type", image_types),
+            asked_arches=tuple(arches),
         )
 
 
@@ -120,6 +124,7 @@ class Job:
         name: `cros-containers/crostini-guest/72/lxd_container_amd64_bookworm`.
         parents: the names of the jobs whose artifacts it gets.
         releases, arches, image_types: what it builds.
+        asked_arches: the architectures of images that were asked for by name.
     """
 
     name: str
@@ -129,20 +134,23 @@ class Job:
     releases: tuple[str, ...]
     arches: tuple[str, ...]
     image_types: tuple[str, ...]
+    asked_arches: tuple[str, ...]
 
     @property
     def short_name(self) -> str:
         """The last field of its name, which its .cfg is called after."""
         return self.name.rsplit("/", 1)[-1]
 
-    def command(self) -> str:
-        """What to type at a desk to run it again."""
+    def command(self, *, out: Path | None = None) -> str:
+        """What to type at a desk to run it again; `out` where that was not the usual one."""
         words = ["./run", "invoke", self.build.task, "--branch", self.branch.name]
         if self.releases != self.branch.releases:
             words += [word for release in self.releases for word in ("--release", release)]
-        if Axis.ARCH in self.build.matrix:
-            words += [word for arch in self.arches for word in ("--arch", arch)]
-        return " ".join(words)
+        for arch in self.arches if Axis.ARCH in self.build.matrix else self.asked_arches:
+            words += ["--arch", arch]
+        if self.image_types != self.branch.image_types:
+            words += [word for kind in self.image_types for word in ("--image-type", kind)]
+        return shlex.join([*words, *(["--out", str(out)] if out else [])])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +165,13 @@ class Flows:
         if name not in self.flows:
             raise UsageError(f"unknown flow {name!r}", hint=nearest(name, tuple(self.flows)))
         return self.flows[name]
+
+    def flow_of(self, build: str) -> str:
+        """The first flow that has a build. UsageError: none has."""
+        for flow in self.flows.values():
+            if build in flow.after:
+                return flow.name
+        raise UsageError(f"build {build!r} is in no flow", hint="add it to the jobs of a flow in kokoro/flows.toml")
 
     def build(self, name: str) -> Build:
         """The build of that name, with dashes or underscores. UsageError: there is none."""
@@ -204,6 +219,7 @@ def _expand(build: Build, parents: Sequence[Job], selection: Selection) -> list[
                     releases=release_group,
                     arches=arch_group,
                     image_types=selection.image_types,
+                    asked_arches=selection.asked_arches,
                 )
             )
     return jobs
@@ -247,6 +263,8 @@ def _read_flow(name: str, table: Table, builds: dict[str, Build]) -> Flow:
     table.refuse_unknown(("summary", "jobs"))
     jobs = table.table("jobs")
     jobs.refuse_unknown(tuple(builds))
+    if not jobs.keys():
+        raise ConfigError(f"{jobs.where}: a flow without jobs", hint="add a line BUILD = [] to it")
     after = {build: _among(jobs, build, tuple(builds)) for build in jobs.keys()}  # noqa: SIM118, not a dict
     for build, parents in after.items():
         for parent in parents:

@@ -57,17 +57,26 @@ class Runner:
         except ReleaseError as err:
             return self.failed(job, err)
         except OSError as err:
-            return self.failed(job, from_os_error(err) or ReleaseError(f"{job.short_name}: {err}"))
+            return self.failed(job, from_os_error(err))
+        except Exception as err:  # a defect of ours must not take the other jobs' results along
+            log.exception("%s", job.short_name)
+            return self.failed(job, ReleaseError(f"{job.short_name}: {type(err).__name__}: {err}"))
 
     def failed(self, job: Job, err: ReleaseError) -> Result:
         """The result of a job that could not even start, or whose artifacts could not be taken."""
         result = Result(
-            job=job.name, state=State.FAILED, exit_code=err.exit_code, message=str(err), command=job.command()
+            job=job.name, state=State.FAILED, exit_code=err.exit_code, message=str(err), command=self.command(job)
         )
         place = self.out.place(job.name)
         place.path.mkdir(parents=True, exist_ok=True)
+        for old in (place.log, place.tests):
+            old.unlink(missing_ok=True)
         place.write_result(result)
         return result
+
+    def command(self, job: Job) -> str:
+        """What to type at a desk to run a job again."""
+        return job.command(out=self.out.named)
 
 
 class _JobRun:
@@ -105,7 +114,7 @@ class _JobRun:
             result = Result(
                 job=self.job.name, state=state, key=key, started=started.isoformat(timespec="seconds"),
                 seconds=round(time.monotonic() - clock, 2), exit_code=exit_code, message=message,
-                command=self.job.command(), artifacts=len(manifest.entries), size=manifest.size,
+                command=self.runner.command(self.job), artifacts=len(manifest.entries), size=manifest.size,
             )  # fmt: skip
             collected.write_result(result)
             if state is not State.INTERRUPTED:  # what there was before stays good
@@ -128,6 +137,8 @@ class _JobRun:
             "resources": {name: sha256_of(path) for name, path in sorted(resources.items())},
             "keys": [self._key_files()[1].read_text()] if self.config.keystore else [],
             "settings": [self.job.releases, self.job.arches, self.job.image_types],
+            "config": repr(self.config),
+            "mirror": _apt_sources() if Need.NETWORK in self.job.build.needs else "",
         }
         return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
@@ -205,7 +216,14 @@ class _JobRun:
                 hint="name the .sh beside the .cfg, and list it in flows.toml",
             )
         deadline = time.monotonic() + self.config.timeout_mins * 60 if self.config.timeout_mins else None
-        argv = sandbox.argv([str(script)], read_only=self.work / "gfile", root=self.runner.root)
+        needs, out = self.job.build.needs, self.runner.out
+        argv = sandbox.argv(
+            [str(script)],
+            read_only=self.work / "gfile",
+            hidden=[out.keys] if Need.BUCKET in needs else [out.keys, out.store],
+            network=Need.NETWORK in needs,
+            root=self.runner.root,
+        )
         log_file = self.work / "log.txt"
         with tools.started(
             argv, cwd=self.work / "root", only_env=self._environment(), log_file=log_file, grace=GRACE
@@ -215,7 +233,7 @@ class _JobRun:
                     return State.INTERRUPTED, 130, "interrupted"
                 if deadline is not None and time.monotonic() > deadline:
                     err = DeadlineError(f"{self.job.short_name} did not finish in {self.config.timeout_mins} minutes")
-                    return State.TIMED_OUT, err.exit_code, str(err)
+                    return State.TIMED_OUT, err.exit_code, f"{err}\n{last_lines(log_file)}"
             code = process.exit_code
         if code:
             return State.FAILED, code, last_lines(log_file)
@@ -255,11 +273,23 @@ class _JobRun:
                 shutil.copy2(report, place.tests)
 
 
+def _apt_sources() -> str:
+    """The digest of this machine's apt sources: what is built from the mirror says where from."""
+    digest = hashlib.sha256()
+    for path in [Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("*"))]:
+        if path.is_file():
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
 def still_published(place: Place, store: Path) -> bool:
     """Whether what a publishing job says it published is still what the bucket shows; true for other jobs."""
     try:
-        return all(sha256_of(store / name) == digest for name, digest in place.published().items())
-    except OSError:
+        said = place.published()
+        return all(sha256_of(store / name) == digest for name, digest in said.pointers.items()) and all(
+            (store / name).stat().st_size == size for name, size in said.objects.items()
+        )
+    except (OSError, ArtifactError):
         return False
 
 
@@ -317,6 +347,6 @@ def artifacts_missing(job: Job, parents: Sequence[Job], out: Out) -> ArtifactErr
             return ArtifactError(
                 f"{job.short_name} needs the artifacts of {parent.short_name}, which are missing under "
                 f"{str(out.place(parent.name).path)!r}",
-                hint=parent.command(),
+                hint=parent.command(out=out.named),
             )
     return None

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from common.aptrepo import check_exact
-from common.errors import UsageError
+from common.errors import CheckFailedError, ImageError, UsageError
 from common.files import workspace
 from common.mirror import Mirror, native_arch
 from common.progress import step
@@ -14,6 +14,7 @@ from kokoro.env import KokoroEnv
 from lxd import guest
 from lxd.image import SQUASHFS, Inputs, build_image, repository_packages
 from lxd.metadata import ImageName
+from lxd.report import FILE as REPORT
 from lxd.test import check_image
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,11 @@ def build(env: KokoroEnv) -> None:
         )
         with workspace(".lxd_container", parent=env.artifacts_dir) as place:
             build_image(inputs, place)
-            check(name, place)
+            try:
+                check(name, place)
+            except (CheckFailedError, ImageError):
+                _keep_report(place, env.artifacts_dir / OUTPUT / name.folder)
+                raise
             _hand_on(place, env.artifacts_dir / OUTPUT / name.folder)
 
 
@@ -84,6 +89,14 @@ def check(name: ImageName, folder: Path) -> None:
         return
     with step(f"Boot {name} and check it"):
         check_image(folder / "lxd.tar.xz", folder / SQUASHFS, folder)
+
+
+def _keep_report(place: Path, target: Path) -> None:
+    """What failed is for people to read; the image itself is not handed on."""
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    if (place / REPORT).exists():
+        shutil.copyfile(place / REPORT, target / REPORT)
 
 
 def _hand_on(place: Path, target: Path) -> None:

@@ -40,5 +40,7 @@ def build(env: KokoroEnv) -> None:
     for codename, what in done.items():
         log.info("%s: %s", codename, what)
     report = {codename: asdict(what) for codename, what in done.items()}
+    # Superseded by-hash copies go by themselves; the rest stays as long as this is what is published.
+    objects = {target.name(entry.path): entry.size for entry in manifest.entries}
     pointers = [target.name(f"dists/{codename}/InRelease") for codename in done]
-    write_atomically(env.artifacts_dir / REPORT, note(target.bucket, pointers, report))
+    write_atomically(env.artifacts_dir / REPORT, note(target.bucket, pointers, objects, report))

@@ -41,7 +41,7 @@ def build(env: KokoroEnv) -> None:
         log.info("%s: the newest version is the same, nothing to add", product)
     log.info("%s", done.uploads)
     report = {"added": dict(done.added), "kept": list(done.kept)}
-    write_atomically(env.artifacts_dir / REPORT, note(bucket, [f"{env.milestone}/{IMAGES}"], report))
+    write_atomically(env.artifacts_dir / REPORT, note(bucket, [f"{env.milestone}/{IMAGES}"], done.objects, report))
 
 
 def _check_known(env: KokoroEnv, image: BuiltImage) -> None:

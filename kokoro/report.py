@@ -14,7 +14,7 @@ from common.manifest import Entry
 from kokoro import graph
 from kokoro.display import seconds, size
 from kokoro.flows import Job
-from kokoro.results import Out, Place, Result
+from kokoro.results import Out, Place, Result, State
 
 LOG_LINES = 3000
 _TEMPLATE = Path(__file__).with_name("report.html.j2")
@@ -67,11 +67,13 @@ def _section(result: Result, place: Place) -> Section:
         artifacts = place.manifest().entries if result.state.good else ()
     except ArtifactError:
         artifacts = ()
-    log = place.log.read_text(errors="replace").splitlines() if place.log.exists() else []
+    # What lies there may be of an earlier run, when this one did not get to run the job.
+    ours = result.state in (State.PASSED, State.UNCHANGED) or place.read_result() == result
+    log = place.log.read_text(errors="replace").splitlines() if ours and place.log.exists() else []
     left_out = len(log) - LOG_LINES
     if left_out > 0:
         log = [f"... {left_out} lines left out; all of them: {place.log}", *log[left_out:]]
-    return Section(result, "\n".join(log), read_tests(place.tests), artifacts)
+    return Section(result, "\n".join(log), read_tests(place.tests) if ours else (), artifacts)
 
 
 def read_tests(xml: Path) -> tuple[Test, ...]:

@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from common.files import write_atomically
+from common.errors import ArtifactError
+from common.files import ROOT, write_atomically
 from common.manifest import Manifest
 from kokoro.flows import Job
 
@@ -66,6 +67,14 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Said:
+    """published.json: the pointers with their SHA-256, and what they point at with its size; names are below gs://."""
+
+    pointers: dict[str, str]
+    objects: dict[str, int]
+
+
+@dataclass(frozen=True)
 class Place:
     """A job's directory under out/jobs: artifacts/, manifest.json, log.txt, sponge_log.xml, result.json."""
 
@@ -107,17 +116,22 @@ class Place:
         """The manifest. ArtifactError: it is missing or none."""
         return Manifest.read(self.manifest_file)
 
-    def published(self) -> dict[str, str]:
-        """What a publishing job made visible: object names (below gs://) and their SHA-256; its published.json."""
+    def published(self) -> "Said":
+        """What a publishing job made visible, nothing for other jobs. ArtifactError: its published.json is damaged."""
         said = self.artifacts / PUBLISHED
-        pointers = json.loads(said.read_text())["pointers"] if said.exists() else {}
-        return {str(name): str(digest) for name, digest in pointers.items()}
+        if not said.exists():
+            return Said({}, {})
+        try:
+            data = json.loads(said.read_text())
+            return Said(dict(data["pointers"]), dict(data.get("objects", {})))
+        except (ValueError, KeyError, TypeError) as err:
+            raise ArtifactError(f"{said} is damaged: {err}", hint="run the job again with --force") from err
 
     def complete(self) -> bool:
         """Whether every artifact is there with the size the manifest says; contents are checked when handed on."""
         try:
             return all((self.artifacts / e.path).stat().st_size == e.size for e in self.manifest().entries)
-        except OSError:
+        except (OSError, ArtifactError):
             return False
 
 
@@ -126,6 +140,11 @@ class Out:
     """The directory everything of a run is under."""
 
     root: Path
+
+    @property
+    def named(self) -> Path | None:
+        """What --out has to name to mean this directory; None for the usual one."""
+        return None if self.root == ROOT / "out" else self.root
 
     def place(self, job: str) -> Place:
         """Where a job's results are."""

@@ -25,6 +25,8 @@ from kokoro.flows import Job, Need, Selection, read_flows
 from kokoro.results import Out, Result, State
 from kokoro.sources import Tree
 
+LOCK = ".lock"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
@@ -57,18 +59,18 @@ def run(request: Request, console: Console) -> None:
     """
     jobs = read_flows().jobs(request.flow, request.selection, only=request.only)
     out = Out(request.out.absolute())
-    configs = preflight(jobs)
     if not request.deps:
-        alone = [job for job in jobs if job.build.name == request.only]
-        for job in alone:
-            parents = [parent for parent in jobs if parent.name in job.parents]
-            if missing := one_job.artifacts_missing(job, parents, out):
-                raise missing
-        jobs = tuple(alone)
-    with _locked(out), _stoppable() as stopping:
+        jobs = _alone(jobs, request, out)
+    configs = preflight(jobs)
+    with locked(out.root), _stoppable() as stopping:
         one_job.sweep(out)
         tree = Tree(ROOT)
-        tree.freeze(out.root / "work" / "sources")
+        globs = {glob for job in jobs for glob in job.build.sources}
+        tree.freeze(out.root / "work" / "sources", tree.select(sorted(globs)))
+        if tree.shallow():
+            console.print(
+                "this clone is shallow: versions and dates may differ from a whole one's (git fetch --unshallow)"
+            )
         runner = one_job.Runner(tree=tree, out=out, root=os.geteuid() == 0, force=request.force, stopping=stopping)
         with _display(console, jobs) as display:
             results = _run_all(jobs, configs, runner, display, request.parallel)
@@ -77,6 +79,16 @@ def run(request: Request, console: Console) -> None:
     if stopping.is_set():
         raise KeyboardInterrupt
     _raise_first_failure(results)
+
+
+def _alone(jobs: tuple[Job, ...], request: Request, out: Out) -> tuple[Job, ...]:
+    """The jobs of the one build asked for. ArtifactError: something it needs is not there."""
+    alone = tuple(job for job in jobs if job.build.name == request.only)
+    for job in alone:
+        parents = [parent for parent in jobs if parent.name in job.parents]
+        if missing := one_job.artifacts_missing(job, parents, out):
+            raise missing
+    return alone
 
 
 def preflight(jobs: tuple[Job, ...]) -> dict[str, BuildConfig]:
@@ -170,7 +182,7 @@ def _sum_up(request: Request, jobs: tuple[Job, ...], results: Mapping[str, Resul
     branch = request.selection.branch
     good = [out.place(job.name) for job in jobs if results[job.name].state.good]
     # The bucket and the milestone are the first two words of an object's name.
-    urls = sorted({"gs://" + "/".join(name.split("/")[:2]) for place in good for name in place.published()})
+    urls = sorted({"gs://" + "/".join(name.split("/")[:2]) for place in good for name in place.published().pointers})
     console.print()
     console.print(summary(results))
     for url in urls:
@@ -181,26 +193,30 @@ def _sum_up(request: Request, jobs: tuple[Job, ...], results: Mapping[str, Resul
 
 def _raise_first_failure(results: Mapping[str, Result]) -> None:
     """A run fails with the exit code of its first failed job, so that a caller can tell kinds apart."""
-    for result in results.values():
-        if result.state in (State.FAILED, State.TIMED_OUT):
-            err = ReleaseError(
-                f"{result.short_name} {result.state}", details=result.message, hint=f"again: {result.command}"
-            )
-            err.exit_code = result.exit_code if result.exit_code > 0 else CommandError.exit_code
-            raise err
+    bad = [result for result in results.values() if result.state in (State.FAILED, State.TIMED_OUT)]
+    if bad:
+        first, *others = bad
+        rest = [f"\n{other.short_name} {other.state}\n{other.message}\nagain: {other.command}" for other in others]
+        err = ReleaseError(
+            f"{first.short_name} {first.state}",
+            details="\n".join([first.message, *rest]),
+            hint=f"again: {first.command}",
+        )
+        err.exit_code = first.exit_code if first.exit_code > 0 else CommandError.exit_code
+        raise err
 
 
 @contextlib.contextmanager
-def _locked(out: Out) -> Iterator[None]:
+def locked(directory: Path) -> Iterator[None]:
     """Only one run at a time in one out/. BusyError names the other."""
-    out.root.mkdir(parents=True, exist_ok=True)
-    with (out.root / ".lock").open("a+") as lock:
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / LOCK).open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as err:
             lock.seek(0)
             raise BusyError(
-                f"process {lock.read().strip() or '?'} already runs a flow in {str(out.root)!r}",
+                f"process {lock.read().strip() or '?'} already works in {str(directory)!r}",
                 hint="wait for it, or use another directory: --out DIR",
             ) from err
         lock.truncate(0)

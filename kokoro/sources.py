@@ -19,10 +19,10 @@ class Tree:
         self.root = root
         self._files = root
 
-    def freeze(self, place: Path) -> None:
-        """Copy everything to `place`, and read from there: an edit from now on is for the next run."""
-        _ = self._changed  # git compares with what is there now
-        self.copy(self.paths, place)
+    def freeze(self, place: Path, paths: Sequence[str]) -> None:
+        """Copy these files to `place`, and read from there: an edit or commit from now on is for the next run."""
+        _ = self._changed, self._head  # asked of git now
+        self.copy(paths, place)
         self._files = place
 
     @functools.cached_property
@@ -34,7 +34,11 @@ class Tree:
                 hint="git clone the project; git tells what a build is made from",
             )
         listed = self._git("ls-files", "--cached", "--others", "--exclude-standard", "--deduplicate", "-z")
-        return tuple(sorted(path for path in listed.split("\0") if path and os.path.lexists(self.root / path)))
+        # A repository inside the checkout is listed as a directory: it is no source of ours.
+        return tuple(sorted(path for path in listed.split("\0") if path and self._is_file(path)))
+
+    def _is_file(self, path: str) -> bool:
+        return (self.root / path).is_symlink() or (self.root / path).is_file()
 
     @functools.cached_property
     def _changed(self) -> frozenset[str]:
@@ -42,9 +46,17 @@ class Tree:
         words = self._git("status", "--porcelain=v1", "--untracked-files=all", "--no-renames", "-z").split("\0")
         return frozenset(word[3:] for word in words if word)
 
+    @functools.cached_property
+    def _head(self) -> str:
+        return self._git("rev-parse", "--verify", "--quiet", "HEAD", ok=(0, 1)).strip()
+
     def commit(self) -> str:
         """The commit checked out, "" before the first one."""
-        return self._git("rev-parse", "--verify", "--quiet", "HEAD", ok=(0, 1)).strip()
+        return self._head
+
+    def shallow(self) -> bool:
+        """Whether git does not have all of the history."""
+        return self._git("rev-parse", "--is-shallow-repository").strip() == "true"
 
     def select(self, globs: Sequence[str]) -> tuple[str, ...]:
         """The files that match one of the globs (Ant's)."""
@@ -74,7 +86,9 @@ class Tree:
         changed = [(self._files / path).lstat().st_mtime for path in paths if path in self._changed]
         if changed:
             return int(max(changed))
-        return int(self._git("log", "-1", "--format=%ct", "--", *paths) or 0)
+        if not self._head:
+            return 0
+        return int(self._git("log", "-1", "--format=%ct", self._head, "--", *paths) or 0)
 
     def copy(self, paths: Sequence[str], target: Path) -> None:
         """Copy these files below `target`, times and modes kept; group and others may read, nobody else write."""

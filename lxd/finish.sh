@@ -30,7 +30,7 @@ rm -f "$root/var/lib/dbus/machine-id" "$root"/etc/ssh/ssh_host_*
 
 # Leftovers of the build, and caches whose bytes change from one build to the next. Man pages and fonts are indexed anew
 # when they are first used, or by the timers.
-rm -f "$root/etc/hostname" "$root/etc/apt/apt.conf.d/99mmdebstrap" "$root/etc/apt/preferences.d/cros-build" \
+rm -f "$root/etc/hostname" "$root/etc/.resolv.conf.systemd-resolved.bak" "$root/etc/apt/apt.conf.d/99mmdebstrap" "$root/etc/apt/preferences.d/cros-build" \
     "$root/etc/passwd-" "$root/etc/group-" "$root/etc/shadow-" "$root/etc/gshadow-" "$root/etc/subuid-" "$root/etc/subgid-"
 rm -rf "$root/var/cache/man" "$root/var/cache/fontconfig" "$root/var/lib/systemd/random-seed"
 mkdir -p "$root/var/cache/fontconfig"

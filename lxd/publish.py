@@ -69,10 +69,18 @@ class BuiltImage:
 
 @dataclass(frozen=True)
 class Report:
-    """What a publication did: the serial of each image that got a new version, the images that had theirs, uploads."""
+    """What a publication did.
+
+    Attributes:
+        added: the serial of each image that got a new version.
+        kept: the images that had theirs.
+        objects: the objects of all these versions, and their sizes in bytes.
+        uploads: what was uploaded.
+    """
 
     added: Mapping[str, str]
     kept: tuple[str, ...]
+    objects: Mapping[str, int]
     uploads: Published
 
 
@@ -136,11 +144,14 @@ def _publish_once(
     for image in images:
         name = image.name.product
         product = index.products.get(name, Product.named(image.name))
-        if _is_newest(image, product):
-            continue
-        serial = _free_serial(bucket, prefix, image, product, now)
+        newest = product.newest()
+        known = newest is not None and _is_newest(image, product)
+        serial = newest[0] if newest and known else _free_serial(bucket, prefix, image, product, now)
         items = {file: _placed(item, image.name, serial) for file, item in image.items.items()}
+        # Of a version the index has already too: an object that was lost comes back, the others are there.
         uploads += [Upload(f"{prefix}/{item.path}", image.folder / file) for file, item in items.items()]
+        if known:
+            continue
         index = index.with_product(name, product.with_version(serial, items))
         added[name] = serial
     done = publish(
@@ -152,7 +163,8 @@ def _publish_once(
         publisher=publisher,
     )
     kept = tuple(sorted({image.name.product for image in images} - added.keys()))
-    return Report(added, kept, done)
+    objects = {upload.name: upload.size for upload in uploads}
+    return Report(added, kept, objects, done)
 
 
 def _is_newest(image: BuiltImage, product: Product) -> bool:

@@ -6,7 +6,8 @@ import pytest
 from invoke.collection import Collection
 
 import tasks
-from common.errors import ReleaseError, UsageError
+from common import tools
+from common.errors import ConfigError, ReleaseError, UsageError
 from common.files import ROOT
 from kokoro.flows import read_flows
 from tests.support import Checkout
@@ -51,6 +52,7 @@ def test_the_list_reads_as_a_table_of_contents(pristine: Checkout) -> None:
         ("continuous --branch main --image-type tset", "unknown image type 'tset'", "default"),
         ("apt-repo --branch main --jobs x", "'x'", "--help"),
         ("apt-repo --branch main --jobs -1", "--jobs -1 is below 0", "0 means"),
+        ("--dry branches", "--dry means nothing", "leave it out"),
         ("branches --build apt-rep", "unknown build 'apt_rep'", "did you mean 'apt_repo'?"),
     ],
 )
@@ -76,12 +78,37 @@ def test_branches_prints_the_table_of_the_seed(pristine: Checkout) -> None:
 
 
 def test_clean_removes_what_was_made_and_keeps_the_key(checkout: Checkout) -> None:
+    assert checkout.run("invoke", "clean").code == UsageError.exit_code, "there is nothing of ours yet"
+    (checkout.path / "out").mkdir()
+    (checkout.path / "out" / ".lock").touch()
     for name in ("jobs", "gs", "cache", "report", "lxd_test", "keys"):
         (checkout.path / "out" / name).mkdir(parents=True)
     assert checkout.run("invoke", "clean").code == 0
-    assert [path.name for path in (checkout.path / "out").iterdir()] == ["keys"]
+    assert sorted(path.name for path in (checkout.path / "out").iterdir()) == [".lock", "keys"]
     assert checkout.run("invoke", "clean", "--keys").code == 0
-    assert list((checkout.path / "out").iterdir()) == []
+    assert [path.name for path in (checkout.path / "out").iterdir()] == [".lock"]
+
+
+def test_clean_touches_nothing_that_no_run_has_made(checkout: Checkout) -> None:
+    (checkout.path / "mine" / "cache").mkdir(parents=True)
+    finished = checkout.run("invoke", "clean", "--out", "mine")
+    assert finished.code == UsageError.exit_code
+    assert "is no directory that a run has made" in finished.output
+    assert (checkout.path / "mine" / "cache").is_dir()
+
+
+def test_tasks_are_found_from_any_directory(pristine: Checkout, tmp_path: Path) -> None:
+    said = tools.capture([pristine.path / "run", "invoke", "branches"], cwd=tmp_path, env=dict(pristine.env))
+    assert "release-R72-11316.B" in said
+
+
+def test_a_flows_toml_that_cannot_be_read_is_one_sentence(checkout: Checkout) -> None:
+    flows = checkout.path / "kokoro" / "flows.toml"
+    flows.write_text(flows.read_text().replace("needs =", "nedes =", 1))
+    finished = checkout.run("invoke", "--list")
+    assert finished.code == ConfigError.exit_code
+    assert finished.output.startswith("error: flows.toml builds guest_tools: unknown key 'nedes'")
+    assert "did you mean 'needs'?" in finished.output
 
 
 def test_exit_codes_are_one_a_kind() -> None:

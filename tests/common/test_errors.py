@@ -1,6 +1,8 @@
 """One family, one exit code a kind, and one place where an error becomes one."""
 
 import errno
+import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -62,9 +64,30 @@ def test_what_python_raises_is_named_too(
     assert isinstance(from_os_error(OSError(number, "x")), kind)
 
 
+def test_any_other_os_error_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught, reported():
+        raise NotADirectoryError(errno.ENOTDIR, "Not a directory", "/dev/null/x")
+    assert caught.value.code == ReleaseError.exit_code
+    assert capsys.readouterr().err == "error: '/dev/null/x': Not a directory\n"
+
+
+def test_sigterm_cleans_up_on_the_way_out() -> None:
+    cleaned = []
+
+    def work() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            signal.pause()
+        finally:
+            cleaned.append("yes")
+
+    with pytest.raises(SystemExit) as caught, reported():
+        work()
+    assert caught.value.code == 143
+    assert cleaned == ["yes"]
+
+
 def test_a_bug_stays_a_traceback() -> None:
-    with pytest.raises(FileNotFoundError), reported():
-        raise FileNotFoundError(errno.ENOENT, "x", "y")
     with pytest.raises(KeyError), reported():
         raise KeyError("x")
 

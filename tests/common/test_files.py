@@ -1,12 +1,14 @@
 """Writing beside and renaming, digests, and temporary directories."""
 
 import hashlib
+import os
 import stat
+import time
 from pathlib import Path
 
 import pytest
 
-from common.files import ROOT, remove_stale, secret_parent, sha256_of, workspace, write_atomically
+from common.files import ROOT, forget_old, remove_stale, secret_parent, sha256_of, workspace, write_atomically
 
 
 def test_root_is_the_checkout() -> None:
@@ -83,3 +85,13 @@ def test_a_stale_workspace_is_told_from_one_in_use(tmp_path: Path) -> None:
         assert used.is_dir()
         assert not stale.exists()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_nobody_has_used_for_long_is_forgotten(tmp_path: Path) -> None:
+    for name, days in (("used", 1), ("old", 15)):
+        (tmp_path / name).mkdir()
+        (tmp_path / f"{name}.tar").touch()
+        for path in (tmp_path / name, tmp_path / f"{name}.tar"):
+            os.utime(path, (time.time() - days * 86400,) * 2)
+    forget_old(tmp_path, "*")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["used", "used.tar"]

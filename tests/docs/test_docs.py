@@ -57,8 +57,10 @@ def test_a_command_of_a_document_exists(document: str, words: list[str]) -> None
                 if name.startswith("-"):
                     break
                 assert name in sessions, f"{document}: no session {name}"
-        case ["invoke", *_]:
+        case ["invoke", *_] | ["true"]:
             return
+        case ["python", script, *_]:
+            assert (ROOT / script).is_file(), f"{document}: no script {script}"
         case _:
             pytest.fail(f"{document}: {' '.join(words)}")
 

@@ -52,6 +52,19 @@ def test_again_changes_nothing(env: KokoroEnv) -> None:
     assert report == {"added": {}, "kept": ["debian:bookworm:amd64:default"]}
 
 
+def test_an_object_that_was_lost_comes_back(env: KokoroEnv) -> None:
+    publish_lxd_staging.build(env)
+    said = json.loads((env.artifacts_dir / "published.json").read_text())
+    [name] = [name for name in said["objects"] if name.endswith("rootfs.squashfs")]
+    assert env.store is not None
+    lost = env.store / name
+    assert lost.stat().st_size == said["objects"][name]
+    before = lost.read_bytes()
+    lost.unlink()
+    publish_lxd_staging.build(env)
+    assert lost.read_bytes() == before
+
+
 def test_another_milestone_has_an_index_of_its_own(env: KokoroEnv) -> None:
     publish_lxd_staging.build(env)
     before = (bucket(env) / "72" / IMAGES).read_bytes()

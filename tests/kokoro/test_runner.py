@@ -273,7 +273,7 @@ def test_only_one_run_at_a_time(toy: Checkout) -> None:
         wait_until(lambda: (toy.path / "out/cache/up").exists(), "the job to run", timeout=30)
         second = toy.run(*FLOW)
         assert second.code == BusyError.exit_code
-        assert f"process {process.pid} already runs a flow" in second.output
+        assert f"process {process.pid} already works" in second.output
         os.kill(process.pid, signal.SIGTERM)
         wait(process, 30)
 
@@ -284,6 +284,82 @@ def test_no_deps_names_the_missing_artifact_and_the_command(toy: Checkout) -> No
     assert "both needs the artifacts of left, which are missing" in finished.output
     assert f"hint: ./run invoke left --branch {BRANCH}" in finished.output
     assert states(toy) == {}
+
+
+def test_the_commands_of_another_out_directory_name_it(toy: Checkout) -> None:
+    finished = toy.run("invoke", "both", "--branch", BRANCH, "--no-deps", "--out", "else where")
+    assert f"hint: ./run invoke left --branch {BRANCH} --out '{toy.path}/else where'" in finished.output
+
+
+def test_no_deps_is_judged_by_what_it_runs(toy: Checkout) -> None:
+    assert toy.run(*FLOW).code == 0
+    toy.write("kokoro/left.cfg", "nonsense {")
+    toy.commit()
+    finished = toy.run("invoke", "both", "--branch", BRANCH, "--no-deps", "--force")
+    assert finished.code == 0, finished.output
+
+
+def test_two_failed_jobs_are_both_explained(toy: Checkout) -> None:
+    toy_build(toy, "left", "echo 'error: left is broken'; exit 3")
+    toy_build(toy, "right", "echo 'error: right is broken'; exit 4")
+    toy.commit()
+    finished = toy.run(*FLOW)
+    assert finished.code == 3
+    assert "left is broken" in finished.output
+    assert "right is broken" in finished.output
+
+
+def test_a_damaged_manifest_is_made_again(toy: Checkout) -> None:
+    toy.run(*FLOW)
+    (toy.path / JOBS / "left" / "manifest.json").write_text("")
+    finished = toy.run(*FLOW)
+    assert finished.code == 0, finished.output
+    assert ran(finished) == ["left"]
+
+
+def test_a_changed_common_cfg_is_a_change(toy: Checkout) -> None:
+    toy.run(*FLOW)
+    toy.write("common.cfg", 'env_vars { key: "NEW" value: "1" }\n')
+    toy.commit()
+    assert ran(toy.run(*FLOW)) == ["both", "left", "right"]
+
+
+def test_what_git_does_not_track_is_copied_nowhere(toy: Checkout) -> None:
+    toy.write("private.env", "password\n")
+    (toy.path / "nested" / ".git").mkdir(parents=True)
+    start_lingering(toy, "75.5")
+    toy_build(toy, "left", 'mkdir -p out/deep && ls -R "$KOKORO_ARTIFACTS_DIR/../.." >out/deep/left.txt')
+    finished = toy.run(*FLOW)
+    assert finished.code == 0, finished.output
+    listed = (toy.path / JOBS / "left" / "artifacts" / "deep" / "left.txt").read_text()
+    assert "left.sh" in listed
+    assert "private.env" not in listed
+
+
+@needs_root
+def test_a_job_sees_no_keys_no_buckets_and_no_network_that_it_does_not_need(toy: Checkout) -> None:
+    flows = (toy.path / "kokoro" / "flows.toml").read_text()
+    toy.write("kokoro/flows.toml", flows.replace('"kokoro/both.*"]', '"kokoro/both.*"]\nneeds = ["bucket", "network"]'))
+    looks = """mkdir -p out/deep && out="$KOKORO_ARTIFACTS_DIR/../../../../../.." # out/
+{{ ls "$out/keys" "$out/gs"; ls /sys/class/net; cat /proc/net/dev | grep -c :; }} >out/deep/{name}.txt 2>&1"""
+    keys = 'before_action { fetch_keystore { keystore_resource { keystore_config_id: 1 keyname: "k" } } }'
+    (toy.path / "out" / "gs" / "a-bucket").mkdir(parents=True)
+    toy_build(toy, "left", looks.format(name="left"))
+    toy_build(toy, "right", looks.format(name="right"), keys)
+    toy_build(toy, "both", looks.format(name="both"))
+    toy.commit()
+    finished = toy.run(*FLOW)
+    assert finished.code == 0, finished.output
+
+    def saw(name: str) -> str:
+        return (toy.path / JOBS / name / "artifacts" / "deep" / f"{name}.txt").read_text()
+
+    for name in ("left", "right"):
+        assert "throwaway" not in saw(name)
+        assert "a-bucket" not in saw(name)
+        assert saw(name).splitlines()[-1] == "1", "only the loopback device"
+    assert "throwaway" not in saw("both")
+    assert "a-bucket" in saw("both")
 
 
 def test_a_single_build_makes_what_it_misses_first(toy: Checkout) -> None:

@@ -27,7 +27,7 @@ def name(path: Path) -> str:
 
 @pytest.mark.parametrize("script", [*SCRIPTS, *MAINTAINER_SCRIPTS, DEBIAN / "adopt-conffiles"], ids=name)
 def test_shell_scripts(script: Path) -> None:
-    tools.capture(["shellcheck", "--shell=sh", "--exclude=SC1091", script], timeout=60)
+    tools.capture(["shellcheck", "--shell=sh", script], timeout=60)
 
 
 @pytest.mark.parametrize("script", MAINTAINER_SCRIPTS, ids=name)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from _pytest.mark import ParameterSet
 
 from debs.build import build_debs
 from debs.releases import find_release, read_table
@@ -19,7 +18,7 @@ from tests.debs.guests import Base, Guest, Kind, prepare
 RELEASES = tuple(read_table())
 
 
-def kinds(*default: str) -> list[ParameterSet]:
+def kinds(*default: str) -> list[object]:
     """Parameters for `base`: all kinds, of which the default run has these releases with everything recommended."""
     found = [Kind(release, full=full) for full in (True, False) for release in reversed(RELEASES)]
     return [

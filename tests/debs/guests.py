@@ -93,7 +93,6 @@ def recipe_for(kind: Kind) -> Recipe:
 
 def make_repository(directory: Path) -> None:
     """Make a flat apt repository, with the label of the real one, of the packages in a directory."""
-    tools.run(["dpkg-scanpackages", "--multiversion", ".", "/dev/null"], cwd=directory, quiet=True, timeout=60)
     packages = tools.capture(["dpkg-scanpackages", "--multiversion", "."], cwd=directory, timeout=60).encode()
     (directory / "Packages").write_bytes(packages)
     digest = hashlib.sha256(packages).hexdigest()

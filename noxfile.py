@@ -47,7 +47,7 @@ def system_tests(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def packages_test(session: nox.Session) -> None:
-    """The guest packages in more containers: of every release, and with only what the packages need."""
+    """The guest packages in more roots and containers: of every release, and with only what the packages need."""
     install(session)
     session.run("pytest", "-m", "packages", *session.posargs)
 

@@ -18,6 +18,11 @@ from tests.debs.guests import Base, Guest, Kind, prepare
 RELEASES = tuple(read_table())
 
 
+def releases(*default: str) -> list[object]:
+    """Parameters of tests that need a root of each release: these in the default run, the others in packages_test."""
+    return [pytest.param(name, marks=() if name in default else (pytest.mark.packages,)) for name in RELEASES]
+
+
 def kinds(*default: str) -> list[object]:
     """Parameters for `base`: all kinds, of which the default run has these releases with everything recommended."""
     found = [Kind(release, full=full) for full in (True, False) for release in reversed(RELEASES)]

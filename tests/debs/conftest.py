@@ -88,7 +88,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lxd]:
         yield running
 
 
-@pytest.fixture(scope="session", params=kinds("bookworm", "trixie"))
+@pytest.fixture(scope="session", params=kinds("bookworm"))
 def base(request: pytest.FixtureRequest, daemon: Lxd, built: Built, tmp_path_factory: pytest.TempPathFactory) -> Base:
     """A container without our packages, to clone."""
     kind: Kind = request.param

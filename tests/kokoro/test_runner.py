@@ -1,35 +1,13 @@
 """The local runner against toy builds: real processes, real namespaces where we are root, ./run as a user calls it."""
 
 import json
-import os
-import signal
 from pathlib import Path
 
-import pytest
-
 from common import tools
-from common.errors import ArtifactError, BusyError, ConfigError, DeadlineError, NotRootError
+from common.errors import ArtifactError, ConfigError, NotRootError
 from common.waiting import wait_until
-from tests.support import AS_NOBODY, Checkout, Finished, toy_build, wait
-
-BRANCH = "release-R72-11316.B"
-JOBS = "out/jobs/cros-containers/crostini-guest/72"
-FLOW = ("invoke", "continuous", "--branch", BRANCH)
-
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="private namespaces need root")
-
-
-def states(checkout: Checkout) -> dict[str, str]:
-    return {
-        name: json.loads((checkout.path / JOBS / name / "result.json").read_text())["state"]
-        for name in ("left", "right", "both")
-        if (checkout.path / JOBS / name / "result.json").exists()
-    }
-
-
-def ran(finished: Finished) -> list[str]:
-    """The jobs that really ran, by what the plain display says."""
-    return sorted(line.split()[1].rstrip(":") for line in finished.output.splitlines() if ": passed in" in line)
+from tests.kokoro.toys import BRANCH, FLOW, JOBS, needs_root, ran, start_lingering, states
+from tests.support import AS_NOBODY, Checkout, toy_build, wait
 
 
 def test_artifacts_are_what_the_globs_say_without_the_prefix(toy: Checkout) -> None:
@@ -208,76 +186,6 @@ def test_inputs_are_read_only(toy: Checkout) -> None:
     assert (toy.path / JOBS / "right" / "artifacts" / "right.txt").read_text() == "right\n"
 
 
-def sleepers(mark: str) -> list[str]:
-    return tools.capture(["pgrep", "-f", f"sleep {mark}"], ok=(0, 1)).split()
-
-
-LINGER = """mkdir -p out/deep && echo x >out/deep/left.txt
-(setsid sleep {mark} &)
-touch "$CROS_CACHE_DIR/up"
-sleep {mark}
-"""
-
-
-def start_lingering(toy: Checkout, mark: str) -> None:
-    (toy.path / "out" / "cache").mkdir(parents=True)
-    toy_build(toy, "left", LINGER.format(mark=mark))
-    toy.commit()
-
-
-@needs_root
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130)])
-def test_an_interrupted_run_ends_all_its_processes_and_keeps_what_was_done(
-    toy: Checkout, signum: signal.Signals, code: int
-) -> None:
-    start_lingering(toy, "71.5")
-    log = toy.path.parent / "log"
-    env = {**tools.environment(), **toy.env}
-    with tools.started([toy.path / "run", *FLOW], cwd=toy.path, only_env=env, log_file=log) as process:
-        wait_until(lambda: (toy.path / "out/cache/up").exists(), "the job to run", timeout=30)
-        wait_until(lambda: states(toy).get("right"), "the other job to finish", timeout=30)
-        assert len(sleepers("71.5")) >= 2
-        os.kill(process.pid, signum)
-        assert wait(process, 30) == code
-    assert sleepers("71.5") == []
-    assert states(toy) == {"right": "passed"}
-    assert "left: interrupted" in log.read_text()
-    assert not (toy.path / "out" / "work").exists()
-
-
-@needs_root
-def test_a_killed_run_leaves_nothing_and_the_next_one_succeeds(toy: Checkout) -> None:
-    start_lingering(toy, "72.5")
-    env = {**tools.environment(), **toy.env}
-    mounts = Path("/proc/mounts").read_text()
-    with tools.started(
-        [toy.path / "run", *FLOW], cwd=toy.path, only_env=env, log_file=toy.path.parent / "log"
-    ) as process:
-        wait_until(lambda: (toy.path / "out/cache/up").exists(), "the job to run", timeout=30)
-        os.kill(process.pid, signal.SIGKILL)
-        wait_until(lambda: not sleepers("72.5"), "every process of the job to be gone", timeout=10)
-    assert Path("/proc/mounts").read_text() == mounts
-    toy_build(toy, "left", "mkdir -p out/deep && echo left >out/deep/left.txt")
-    toy.commit()
-    finished = toy.run(*FLOW)
-    assert finished.code == 0, finished.output
-    assert not (toy.path / "out" / "work").exists()
-
-
-def test_only_one_run_at_a_time(toy: Checkout) -> None:
-    start_lingering(toy, "73.5")
-    env = {**tools.environment(), **toy.env}
-    with tools.started(
-        [toy.path / "run", *FLOW], cwd=toy.path, only_env=env, log_file=toy.path.parent / "log"
-    ) as process:
-        wait_until(lambda: (toy.path / "out/cache/up").exists(), "the job to run", timeout=30)
-        second = toy.run(*FLOW)
-        assert second.code == BusyError.exit_code
-        assert f"process {process.pid} already works" in second.output
-        os.kill(process.pid, signal.SIGTERM)
-        wait(process, 30)
-
-
 def test_no_deps_names_the_missing_artifact_and_the_command(toy: Checkout) -> None:
     finished = toy.run("invoke", "both", "--branch", BRANCH, "--no-deps")
     assert finished.code == ArtifactError.exit_code
@@ -417,28 +325,3 @@ def test_not_root_is_said_before_any_work(toy: Checkout) -> None:
     assert code == NotRootError.exit_code, log.read_text()
     assert "left: only root can make file systems" in log.read_text()
     assert states(toy) == {}
-
-
-def test_a_job_past_its_deadline_ends_with_its_whole_group(toy: Checkout) -> None:
-    import dataclasses
-    import threading
-
-    from common.branches import find_branch
-    from kokoro.config import load
-    from kokoro.flows import CONTINUOUS, Selection, read_flows
-    from kokoro.job import Runner
-    from kokoro.results import Out, State
-    from kokoro.sources import Tree
-
-    start_lingering(toy, "74.5")
-    flows = read_flows(toy.path / "kokoro" / "flows.toml")
-    [job] = flows.jobs(CONTINUOUS, Selection.of(find_branch(BRANCH)), only="left")
-    config = dataclasses.replace(load(toy.path / "kokoro" / "left.cfg"), timeout_mins=1)
-    config = dataclasses.replace(config, timeout_mins=0.02)  # type: ignore[arg-type]  # a minute is long for a test
-    root = os.geteuid() == 0
-    runner = Runner(tree=Tree(toy.path), out=Out(toy.path / "out"), root=root, force=False, stopping=threading.Event())
-    result = runner.run(job, config)
-    assert result.state is State.TIMED_OUT
-    assert result.exit_code == DeadlineError.exit_code
-    if root:
-        assert sleepers("74.5") == []

@@ -101,6 +101,7 @@ BY_RELEASE = {
                 f"{PKLA}/50-local.d/garcon-synaptic.pkla",
             ],
             "cros-sudo-config": [f"{PKLA}/10-vendor.d/10-cros-nopasswd.pkla"],
+            "cros-systemd-overrides": [f"{SYSTEM}/systemd-udev-trigger.service.d/50-cros-container.conf"],
         }
     ],
     "bookworm": [RULES, PIPEWIRE],

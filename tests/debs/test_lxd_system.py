@@ -88,8 +88,8 @@ def test_dpkg_tells_garcon(guest: Guest) -> None:
 def authority(guest: Guest) -> Iterator[Callable[[str, str], bool]]:
     """Ask polkit, with our rules for its own packages alone, whether a unit's process may do something."""
     away = {
-        "/usr/share/polkit-1/rules.d/10-cros-nopasswd.rules": "/root/nopasswd",
-        "/var/lib/polkit-1/localauthority/10-vendor.d/10-cros-nopasswd.pkla": "/root/nopasswd",
+        "/usr/share/polkit-1/rules.d/10-cros-nopasswd.rules": "/root/nopasswd.rules",
+        "/var/lib/polkit-1/localauthority/10-vendor.d/10-cros-nopasswd.pkla": "/root/nopasswd.pkla",
     }
     guest.write(
         "/usr/share/polkit-1/actions/com.ubuntu.pkexec.synaptic.policy",
@@ -107,7 +107,7 @@ def authority(guest: Guest) -> Iterator[Callable[[str, str], bool]]:
     guest.sh("systemctl restart polkit.service")
     yield ask
     for path, elsewhere in away.items():
-        guest.sh(f"[ ! -d {path.rsplit('/', 1)[0]} ] || [ ! -e {elsewhere} ] || mv {elsewhere} {path}")
+        guest.sh(f"[ ! -e {elsewhere} ] || mv {elsewhere} {path}")
     guest.sh("rm /usr/share/polkit-1/actions/com.ubuntu.pkexec.synaptic.policy; systemctl restart polkit.service")
 
 

@@ -18,11 +18,12 @@ from common.progress import step
 from common.rootfs import Recipe, make_tar
 from lxd import guest
 from lxd.metadata import ImageName, write_metadata
+from lxd.packages import installed
+from lxd.sbom import write_lists
 
 log = logging.getLogger(__name__)
 
 SQUASHFS = "rootfs.squashfs"
-PACKAGES = "packages.tsv"
 BINFMT = Path("/proc/sys/fs/binfmt_misc")
 _QEMU = {"arm64": "qemu-aarch64", "armhf": "qemu-arm"}
 # dpkg need not wait for the disk after each package: 128 s instead of 160 s on a loaded machine. The hook takes itself
@@ -57,7 +58,7 @@ class Inputs:
 
 
 def build_image(inputs: Inputs, out: Path) -> None:
-    """Build lxd.tar.xz, incus.tar.xz, rootfs.squashfs and packages.tsv in the folder `out`.
+    """Build lxd.tar.xz, incus.tar.xz, rootfs.squashfs, packages.tsv and packages.cdx.json in the folder `out`.
 
     Raises:
         ArtifactError: the repository lacks something.
@@ -73,7 +74,8 @@ def build_image(inputs: Inputs, out: Path) -> None:
             _add_mount_point(tar, place, "dev", epoch=inputs.epoch)
         with step(f"Pack {SQUASHFS}"):
             pack(tar, out / SQUASHFS, epoch=inputs.epoch)
-        write_atomically(out / PACKAGES, list_packages(status.read_text(), google))
+        listed = installed(status.read_text(), google)
+    write_lists(out, inputs.name, listed, milestone=inputs.milestone, epoch=inputs.epoch)
     write_metadata(inputs.name, out, milestone=inputs.milestone, created=inputs.epoch)
 
 
@@ -197,21 +199,3 @@ def pack(tar: Path, out: Path, *, epoch: int) -> None:
         beside.replace(out)
     finally:
         beside.unlink(missing_ok=True)
-
-
-def list_packages(status: str, google: frozenset[tuple[str, str]]) -> str:
-    """packages.tsv: name, version, architecture and origin of every installed package, sorted.
-
-    Args:
-        status: the text of /var/lib/dpkg/status.
-        google: the (name, version) that the signed repository has; all else came from Debian.
-    """
-    rows = ["package\tversion\tarchitecture\torigin"]
-    paragraphs = Deb822.iter_paragraphs(status, use_apt_pkg=False)
-    installed = sorted(
-        (each["Package"], each["Version"], each["Architecture"])
-        for each in paragraphs
-        if each["Status"].endswith(" installed")
-    )
-    rows += ["\t".join((*package, "Google" if package[:2] in google else "Debian")) for package in installed]
-    return "\n".join(rows) + "\n"

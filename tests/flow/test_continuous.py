@@ -213,7 +213,7 @@ def test_killed_anywhere_it_leaves_nothing_and_the_next_run_makes_the_same_bytes
         assert digests(there / job, names) == digests(JOBS / job, names), f"{job} made other bytes"
 
 
-FILES = ("lxd.tar.xz", "incus.tar.xz", "rootfs.squashfs", "packages.tsv")
+FILES = ("lxd.tar.xz", "incus.tar.xz", "rootfs.squashfs", "packages.tsv", "packages.cdx.json")
 
 
 def digests(job: Path, names: set[str] | None) -> dict[str, str]:

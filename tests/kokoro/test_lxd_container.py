@@ -15,7 +15,7 @@ from lxd.image import Inputs
 from lxd.metadata import ImageName
 from tests.common.aptparts import environment, signed
 
-FILES = ("lxd.tar.xz", "incus.tar.xz", "rootfs.squashfs", "packages.tsv")
+FILES = ("lxd.tar.xz", "incus.tar.xz", "rootfs.squashfs", "packages.tsv", "packages.cdx.json")
 
 
 @pytest.fixture

@@ -8,14 +8,12 @@ from pathlib import Path
 
 import pytest
 from debian.deb822 import Deb822
-from hypothesis import given
-from hypothesis import strategies as st
 
 from common import tools
 from common.errors import ArtifactError, ToolMissingError
 from common.mirror import Mirror, native_arch
-from lxd import guest
-from lxd.image import PACKAGES, SQUASHFS, Inputs, build_image, list_packages, pack, prepare_for, repository_packages
+from lxd import guest, packages, sbom
+from lxd.image import SQUASHFS, Inputs, build_image, pack, prepare_for, repository_packages
 from lxd.metadata import ImageName
 from tests.common.aptparts import EPOCH, signed
 from tests.conftest import FakeTool
@@ -91,26 +89,6 @@ def test_the_guest_updates_from_the_mirror_and_the_live_repository(release: str)
 def test_only_bullseye_has_its_resolver_inside_systemd() -> None:
     assert "systemd-resolved" not in guest.packages("bullseye")
     assert "systemd-resolved" in guest.packages("bookworm")
-
-
-words = st.from_regex(r"[a-z0-9][a-z0-9.+-]{1,10}", fullmatch=True)
-statuses = st.sampled_from(["install ok installed", "deinstall ok config-files", "hold ok installed"])
-
-
-@given(st.lists(st.tuples(words, words, statuses), unique_by=lambda row: row[0]))
-def test_every_installed_package_is_listed_once(rows: list[tuple[str, str, str]]) -> None:
-    status = "\n".join(
-        f"Package: {name}\nStatus: {state}\nVersion: {version}\nArchitecture: all\nDescription: x\n .\n Package: y\n"
-        for name, version, state in rows
-    )
-    google = frozenset((name, version) for name, version, _ in rows[:1])
-    header, *lines = list_packages(status, google).splitlines()
-    assert header == "package\tversion\tarchitecture\torigin"
-    assert lines == sorted(
-        f"{name}\t{version}\tall\t{'Google' if (name, version) in google else 'Debian'}"
-        for name, version, state in rows
-        if state.endswith(" installed")
-    )
 
 
 def test_this_machines_programs_need_no_preparation(fake_tool: FakeTool) -> None:
@@ -217,7 +195,7 @@ def root(built: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.mark.timeout(1200)
 def test_the_same_inputs_give_the_same_bytes(built: tuple[Path, Path]) -> None:
     one, two = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in built)
-    assert set(one) == {"lxd.tar.xz", "incus.tar.xz", SQUASHFS, PACKAGES}
+    assert set(one) == {"lxd.tar.xz", "incus.tar.xz", SQUASHFS, packages.FILE, sbom.FILE}
     assert [name for name in one if one[name] != two.get(name)] == []
 
 
@@ -225,8 +203,8 @@ def test_the_same_inputs_give_the_same_bytes(built: tuple[Path, Path]) -> None:
 @pytest.mark.mirror
 @pytest.mark.timeout(1200)
 def test_packages_come_from_where_they_should(built: tuple[Path, Path]) -> None:
-    rows = [line.split("\t") for line in (built[0] / PACKAGES).read_text().splitlines()]
-    origins = {row[0]: row[3] for row in rows}
+    listed = packages.read_table((built[0] / packages.FILE).read_text(), packages.FILE)
+    origins = {each.name: each.origin for each in listed}
     assert origins["cros-guest-tools"] == origins["cros-garcon"] == "Google"
     assert origins["systemd"] == "Debian"
 

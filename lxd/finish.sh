@@ -24,6 +24,11 @@ mkdir -p "$root/opt/google/cros-containers"
 chroot "$root" ldconfig
 rm -f "$root/var/cache/ldconfig/aux-cache"
 
+# mmdebstrap made these for the build machine's _apt.
+for partial in /var/lib/apt/lists/partial /var/cache/apt/archives/partial; do
+    [ ! -d "$root$partial" ] || chroot "$root" chown _apt:root "$partial"
+done
+
 # Identities that every container has to have for itself. An empty machine-id is filled in at boot.
 : >"$root/etc/machine-id"
 rm -f "$root/var/lib/dbus/machine-id" "$root"/etc/ssh/ssh_host_*

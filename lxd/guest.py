@@ -7,7 +7,7 @@ from common.mirror import KEYRING, Mirror
 
 FINISH = Path(__file__).with_name("finish.sh")
 # On top of mmdebstrap's minbase, where no dependency of cros-guest-tools brings it: what the boot checks and the host
-# run inside (python3, a user's systemd), a locale, and the network. bookworm split systemd-resolved off.
+# run inside (python3, a user's systemd), a locale, and the network. bookworm split systemd-resolved and pkexec off.
 _PACKAGES = (
     "ca-certificates", "dbus", "dbus-user-session", "iproute2", "libpam-systemd", "locales", "netbase", "procps",
     "python3", "systemd-sysv", "tzdata", "udev",
@@ -22,8 +22,8 @@ _CROS_KEYRING = "/usr/share/keyrings/cros-archive-keyring.gpg"
 
 def packages(release: str) -> tuple[str, ...]:
     """The packages of the default image, their dependencies and recommendations aside."""
-    resolver = () if release == "bullseye" else (_RESOLVER,)
-    return (*_PACKAGES, *resolver, GUEST_TOOLS)
+    apart = ("policykit-1",) if release == "bullseye" else (_RESOLVER, "pkexec")
+    return (*_PACKAGES, *apart, GUEST_TOOLS)
 
 
 def build_sources(repository: Path, release: str) -> str:
@@ -66,6 +66,7 @@ def guest_files(mirror: Mirror, *, release: str, milestone: int) -> dict[str, st
         "etc/apt/sources.list.d/debian.sources": debian,
         "etc/apt/sources.list.d/cros.list": f"deb [signed-by={_CROS_KEYRING}] {LIVE}/{milestone} {release} main\n",
         "etc/default/locale": "LANG=en_US.UTF-8\n",
+        "etc/locale.conf": "LANG=en_US.UTF-8\n",  # trixie's systemd makes the former a link to it
         "etc/locale.gen": "en_US.UTF-8 UTF-8\n",
         "etc/ssh/sshd_not_to_be_run": "",
     }

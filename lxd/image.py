@@ -17,8 +17,8 @@ from common.mirror import KEYRING, Mirror, native_arch
 from common.progress import step
 from common.rootfs import Recipe, make_tar
 from lxd import guest
+from lxd.contents import installed
 from lxd.metadata import ImageName, write_metadata
-from lxd.packages import installed
 from lxd.sbom import write_lists
 
 log = logging.getLogger(__name__)

@@ -15,9 +15,9 @@ from packageurl import PackageURL
 
 from common.files import write_atomically
 from lxd.apps import App
+from lxd.contents import FILE as TABLE
+from lxd.contents import Package, write_table
 from lxd.metadata import ImageName
-from lxd.packages import FILE as TABLE
-from lxd.packages import Package, write_table
 
 FILE = "packages.cdx.json"
 # What /etc/os-release calls the releases: scanners choose their list of known vulnerabilities by it.

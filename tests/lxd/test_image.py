@@ -12,7 +12,7 @@ from debian.deb822 import Deb822
 from common import tools
 from common.errors import ArtifactError, ToolMissingError
 from common.mirror import Mirror, native_arch
-from lxd import guest, packages, sbom
+from lxd import contents, guest, sbom
 from lxd.image import SQUASHFS, Inputs, build_image, pack, prepare_for, repository_packages
 from lxd.metadata import ImageName
 from tests.common.aptparts import EPOCH, signed
@@ -195,7 +195,7 @@ def root(built: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.mark.timeout(1200)
 def test_the_same_inputs_give_the_same_bytes(built: tuple[Path, Path]) -> None:
     one, two = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in built)
-    assert set(one) == {"lxd.tar.xz", "incus.tar.xz", SQUASHFS, packages.FILE, sbom.FILE}
+    assert set(one) == {"lxd.tar.xz", "incus.tar.xz", SQUASHFS, contents.FILE, sbom.FILE}
     assert [name for name in one if one[name] != two.get(name)] == []
 
 
@@ -203,7 +203,7 @@ def test_the_same_inputs_give_the_same_bytes(built: tuple[Path, Path]) -> None:
 @pytest.mark.mirror
 @pytest.mark.timeout(1200)
 def test_packages_come_from_where_they_should(built: tuple[Path, Path]) -> None:
-    listed = packages.read_table((built[0] / packages.FILE).read_text(), packages.FILE)
+    listed = contents.read_table((built[0] / contents.FILE).read_text(), contents.FILE)
     origins = {each.name: each.origin for each in listed}
     assert origins["cros-guest-tools"] == origins["cros-garcon"] == "Google"
     assert origins["systemd"] == "Debian"

@@ -13,8 +13,8 @@ from packageurl import PackageURL
 from common.errors import ArtifactError
 from lxd import sbom
 from lxd.apps import load_apps
+from lxd.contents import FILE, Package, installed, read_table, write_table
 from lxd.metadata import ImageName
-from lxd.packages import FILE, Package, installed, read_table, write_table
 
 NAME = ImageName(release="bookworm", arch="amd64", type="app_test")
 EPOCH = 1_700_000_000

@@ -10,12 +10,15 @@ from debian.deb822 import Deb822
 from common import tools
 from common.errors import ArtifactError, UsageError
 from common.files import sha256_of, workspace
-from common.mirror import Mirror
+from common.mirror import Mirror, native_arch
 from common.rootfs import Recipe, cached_tar
 from debs import build
 from debs.build import build_debs
+from debs.keyring import dearmoured
+from debs.releases import find_release
+from debs.source import lay_out
 from debs.version import version
-from tests.debs.conftest import CACHE, EPOCH, R72, Built, releases
+from tests.debs.conftest import CACHE, EPOCH, R72, RELEASES, Built, releases
 from tests.debs.paths import expected
 
 BUILDS = [pytest.mark.root, pytest.mark.mirror, pytest.mark.timeout(900)]
@@ -35,6 +38,21 @@ def content_of(deb: Path) -> dict[str, str]:
 def deb_of(directory: Path, package: str) -> Path:
     [deb] = directory.glob(f"{package}_*.deb")
     return deb
+
+
+def unpack(tar: Path, root: Path) -> None:
+    tools.run(["tar", "--extract", "--numeric-owner", "--file", tar, "--directory", root], quiet=True, timeout=300)
+
+
+def run_in(root: Path, *argv: str, directory: str, user: int = 0) -> str:
+    """Run a program in an unpacked root, without network; what it printed."""
+    return tools.capture(
+        [
+            "unshare", "--mount", "--pid", "--net", "--fork", "--kill-child", "--root", root, "--mount-proc",
+            "--wd", directory, f"--setgid={user}", f"--setuid={user}", *argv,
+        ],
+        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/nonexistent", "TMPDIR": "/tmp"}, timeout=600,
+    )  # fmt: skip
 
 
 class TestContent:
@@ -131,6 +149,33 @@ class TestBuild:
             os.umask(before)
         assert {deb.name: sha256_of(deb) for deb in debs} == first
 
+    @pytest.mark.packages
+    @pytest.mark.parametrize("release", RELEASES)
+    def test_others_get_the_same_bits_by_hand(self, release: str, built: Built, keyring: Path) -> None:
+        """Another directory, user, umask, time zone, locale and year, and files of other times."""
+        recipe = Recipe(
+            release=release, arch=native_arch(), variant="buildd", include=("debhelper", "faketime"),
+            source_date_epoch=EPOCH,
+        )  # fmt: skip
+        tar = cached_tar(recipe, CACHE / "rootfs", mirror=Mirror.of_this_machine())
+        with workspace("by-hand") as root:
+            unpack(tar, root)
+            tree = root / "srv" / "by-hand" / "a-checkout"
+            tree.parent.mkdir()
+            lay_out(
+                find_release(release), tree, version=version(R72(), EPOCH, release), epoch=EPOCH,
+                keys=dearmoured(keyring),
+            )  # fmt: skip
+            for number, path in enumerate([tree.parent, tree, *tree.rglob("*")]):
+                os.chown(path, 4321, 4321, follow_symlinks=False)
+                os.utime(path, (EPOCH + number, EPOCH + number), follow_symlinks=False)
+            script = """umask 077
+export TZ=Pacific/Kiritimati LC_ALL=C LANG=tr_TR.UTF-8 USER=somebody FAKETIME=+1500d
+LD_PRELOAD=$(echo /usr/lib/*/faketime/libfaketime.so.1) exec dpkg-buildpackage --build=all --no-sign"""
+            run_in(root, "sh", "-euc", script, user=4321, directory="/srv/by-hand/a-checkout")
+            found = {deb.name: sha256_of(deb) for deb in tree.parent.glob("*.deb")}
+        assert found == {deb.name: sha256_of(deb) for deb in built(release).iterdir()}
+
     def test_a_build_that_changes_nothing_runs_nothing(
         self, built: Built, keyring: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -145,24 +190,15 @@ class TestBuild:
 
     @pytest.mark.parametrize("release", releases("bookworm", "trixie"))
     def test_lintian_has_nothing_to_say(self, release: str, built: Built) -> None:
-        arch = tools.capture(["dpkg", "--print-architecture"]).strip()
         recipe = Recipe(
-            release=release, arch=arch, variant="minbase", include=("lintian",), source_date_epoch=EPOCH
+            release=release, arch=native_arch(), variant="minbase", include=("lintian",), source_date_epoch=EPOCH
         )  # fmt: skip
         tar = cached_tar(recipe, CACHE / "rootfs", mirror=Mirror.of_this_machine())
         with workspace("lintian") as root:
-            tools.run(
-                ["tar", "--extract", "--numeric-owner", "--file", tar, "--directory", root], quiet=True, timeout=300
-            )
+            unpack(tar, root)
             shutil.copytree(built(release), root / "in")
-            said = tools.capture(
-                [
-                    "unshare", "--mount", "--pid", "--net", "--fork", "--kill-child", "--root", root, "--mount-proc",
-                    "--wd", "/in", "sh", "-c",
-                    "exec lintian --pedantic --no-cfg --allow-root --tag-display-limit 0 --fail-on none *.deb",
-                ],
-                timeout=600,
-            )  # fmt: skip
+            lint = "exec lintian --pedantic --no-cfg --allow-root --tag-display-limit 0 --fail-on none *.deb"
+            said = run_in(root, "sh", "-c", lint, directory="/in")
         tags = [line for line in said.splitlines() if line[:3] in ("E: ", "W: ", "P: ")]
         # bullseye's apt knows no other extension.
         assert [tag for tag in tags if "openpgp-file-has-implementation-specific-extension" not in tag] == []

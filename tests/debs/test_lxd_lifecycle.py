@@ -112,6 +112,23 @@ def test_a_failed_first_installation_leaves_nothing(base: Base, built: Built) ->
     shutil.rmtree(place)
 
 
+def test_the_alpha_takes_the_place_of_cros_gpu_and_back(installed: Installed) -> None:
+    guest = installed.base.clone("alpha", of="installed")
+    before = guest.snapshot()
+    guest.apt("install", "cros-gpu-alpha")
+    states = guest.ours()
+    assert states["cros-gpu-alpha"].endswith(" ii")
+    assert not states.get("cros-gpu", "").endswith(" ii")
+    assert f" {guest.kind.release} main" in guest.sh("cat /etc/apt/sources.list.d/cros-gpu-alpha.list")
+    assert "Pin-Priority" in guest.sh("cat /etc/apt/preferences.d/cros-gpu-alpha.pref")
+    assert guest.failures() == []
+    guest.apt("install", "cros-gpu")
+    assert not guest.ours()["cros-gpu-alpha"].endswith(" ii")
+    guest.apt("purge", "cros-gpu-alpha")
+    assert changes(before, guest) == []
+    guest.root.stop()
+
+
 @pytest.mark.parametrize("base", kinds("bookworm"), indirect=True)
 def test_upgrade_from_the_original(base: Base, tmp_path: Path) -> None:
     guest = base.clone("original")

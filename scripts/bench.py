@@ -4,6 +4,7 @@ import argparse
 import datetime as dt
 import os
 import platform
+import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +18,8 @@ from kokoro.sources import Tree
 from scripts import bench_apt_repo, bench_boot_checks, lxd_test
 
 PAGE = ROOT / "docs" / "benchmarks.md"
-FLOW = ("invoke", "continuous", "--branch", "release-R72-11316.B", "--release", "bookworm")
+BRANCH = "release-R72-11316.B"
+FLOW = ("invoke", "continuous", "--branch", BRANCH, "--release", "bookworm")
 REPEATS = 20
 HEAD = """\
 # Benchmarks
@@ -71,6 +73,28 @@ def apt_repo() -> str:
     return f"## apt_repo\n\nThe whole shell step against one `reprepro includedeb` a package and codename.\n\n{table}\n"
 
 
+def packages() -> str:
+    """All guest packages of all releases against nothing changed, with the releases' root file systems at hand."""
+    with workspace("bench-packages") as place:
+        checkout, env = clone(place)
+        built = "guest-tools", "--branch", BRANCH
+
+        def once(*more: str) -> float:
+            argv = [checkout / "run", "invoke", *built, *more]
+            return seconds(lambda: tools.run(argv, env=env, cwd=checkout, timeout=1800))
+
+        once()  # makes the root file systems
+        shutil.rmtree(checkout / "out" / "cache" / "debs")
+        all_built, unchanged = once("--force"), min(once() for _ in range(3))
+    return (
+        "## Guest packages\n\n"
+        f"`./run invoke {' '.join(built)}`: all packages of all releases, their root file systems cached,\n"
+        "against the same command again, the best of three.\n\n"
+        "| all built, s | nothing changed, s | ratio |\n| --- | --- | --- |\n"
+        f"| {all_built:.1f} | {unchanged:.2f} | {all_built / unchanged:.0f} |\n"
+    )
+
+
 def boot_checks() -> str:
     """The boot checks against three tests with fixed sleeps."""
     [image, *_] = lxd_test.find_images(ROOT / "out" / "jobs")
@@ -88,9 +112,7 @@ def boot_checks() -> str:
 def flow() -> str:
     """The cold flow against one with nothing changed."""
     with workspace("bench-flow") as place:
-        checkout = place / "checkout"
-        tools.run(["git", "clone", "--quiet", ROOT, checkout], quiet=True, timeout=60)
-        env = {"CROS_VENV": str(ROOT / ".venv")}
+        checkout, env = clone(place)
 
         def once() -> float:
             return seconds(lambda: tools.run([checkout / "run", *FLOW], env=env, cwd=checkout, timeout=3600))
@@ -103,6 +125,13 @@ def flow() -> str:
         "| cold, s | nothing changed, s | ratio |\n| --- | --- | --- |\n"
         f"| {cold:.1f} | {unchanged:.2f} | {cold / unchanged:.0f} |\n"
     )
+
+
+def clone(place: Path) -> tuple[Path, dict[str, str]]:
+    """A fresh clone that has made nothing yet, and the environment in which it uses our Python environment."""
+    checkout = place / "checkout"
+    tools.run(["git", "clone", "--quiet", ROOT, checkout], quiet=True, timeout=60)
+    return checkout, {"CROS_VENV": str(ROOT / ".venv")}
 
 
 def start_up() -> str:
@@ -124,7 +153,7 @@ def seconds(work: Callable[[], None]) -> float:
     return time.monotonic() - start
 
 
-PARTS = {"start_up": start_up, "apt_repo": apt_repo, "boot_checks": boot_checks, "flow": flow}
+PARTS = {"start_up": start_up, "packages": packages, "apt_repo": apt_repo, "boot_checks": boot_checks, "flow": flow}
 
 if __name__ == "__main__":
     with reported():

@@ -86,8 +86,8 @@ def recipe_for(kind: Kind) -> Recipe:
                     include.add(name)
                 elif name not in reached:
                     waiting.append(name)
-    if kind.full:
-        include.add("ansible" if kind.release == "bullseye" else "ansible-core")  # for the callback
+    if kind.full and kind.release != "bullseye":
+        include.add("ansible-core")  # for the callback; bullseye's ansible is many times as large
     return Recipe(
         release=kind.release, arch=native_arch(), variant="apt", include=tuple(sorted(include)), source_date_epoch=EPOCH
     )  # fmt: skip

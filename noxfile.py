@@ -8,6 +8,8 @@ nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_venv = "yes"
 
 PYTHON = ["common", "debs", "kokoro", "lxd", "scripts", "tests", "tasks.py", "noxfile.py"]
+# Tests that share containers or images stay together (tests/conftest.py).
+BOTH_PROCESSORS = ["--numprocesses=auto", "--dist=loadgroup"]
 
 
 def install(session: nox.Session) -> None:
@@ -35,14 +37,15 @@ def types(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Unit tests: no LXD, no mirror, no root. Arguments go to pytest."""
     install(session)
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *BOTH_PROCESSORS, *session.posargs)
 
 
 @nox.session
 def system_tests(session: nox.Session) -> None:
     """Tests with the real programs: root, the machine's Debian mirror, LXD. Arguments go to pytest."""
     install(session)
-    session.run("pytest", "-m", "(root or mirror or lxd) and not flow and not packages", *session.posargs)
+    chosen = "(root or mirror or lxd) and not flow and not packages"
+    session.run("pytest", *BOTH_PROCESSORS, "-m", chosen, *session.posargs)
 
 
 @nox.session(default=False)

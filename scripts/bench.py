@@ -80,7 +80,7 @@ def packages() -> str:
         built = "guest-tools", "--branch", BRANCH
 
         def once(*more: str) -> float:
-            argv = [checkout / "run", "invoke", *built, *more]
+            argv: list[tools.Arg] = [checkout / "run", "invoke", *built, *more]
             return seconds(lambda: tools.run(argv, env=env, cwd=checkout, timeout=1800))
 
         once()  # makes the root file systems

@@ -14,6 +14,14 @@ from tests.support import Checkout, toy_build
 FakeTool = Callable[..., Path]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where pytest-xdist shares the tests out, those that share something costly stay with one worker."""
+    for item in items:
+        guests = item.path.match("debs/test_lxd_*.py")
+        item.add_marker(pytest.mark.xdist_group("guests" if guests else str(item.path)))
+
+
 @pytest.fixture
 def fake_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeTool:
     """Put a scripted program first on PATH and hand back the file its calls are written to."""

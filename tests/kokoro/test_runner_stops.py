@@ -22,11 +22,11 @@ def test_an_interrupted_run_ends_all_its_processes_and_keeps_what_was_done(
     log = toy.path.parent / "log"
     env = {**tools.environment(), **toy.env}
     with tools.started([toy.path / "run", *FLOW], cwd=toy.path, only_env=env, log_file=log) as process:
-        wait_until(lambda: (toy.path / "out/cache/up").exists(), "the job to run", timeout=30)
-        wait_until(lambda: states(toy).get("right"), "the other job to finish", timeout=30)
+        wait_until(lambda: (toy.path / "out/cache/up").exists(), "the job to run", timeout=120)
+        wait_until(lambda: states(toy).get("right"), "the other job to finish", timeout=120)
         assert len(sleepers("71.5")) >= 2
         os.kill(process.pid, signum)
-        assert wait(process, 30) == code
+        assert wait(process, 120) == code
     assert sleepers("71.5") == []
     assert states(toy) == {"right": "passed"}
     assert "left: interrupted" in log.read_text()
@@ -37,14 +37,13 @@ def test_an_interrupted_run_ends_all_its_processes_and_keeps_what_was_done(
 def test_a_killed_run_leaves_nothing_and_the_next_one_succeeds(toy: Checkout) -> None:
     start_lingering(toy, "72.5")
     env = {**tools.environment(), **toy.env}
-    mounts = Path("/proc/mounts").read_text()
     with tools.started(
         [toy.path / "run", *FLOW], cwd=toy.path, only_env=env, log_file=toy.path.parent / "log"
     ) as process:
-        wait_until(lambda: (toy.path / "out/cache/up").exists(), "the job to run", timeout=30)
+        wait_until(lambda: (toy.path / "out/cache/up").exists(), "the job to run", timeout=120)
         os.kill(process.pid, signal.SIGKILL)
-        wait_until(lambda: not sleepers("72.5"), "every process of the job to be gone", timeout=10)
-    assert Path("/proc/mounts").read_text() == mounts
+        wait_until(lambda: not sleepers("72.5"), "every process of the job to be gone", timeout=60)
+    assert str(toy.path).replace(" ", "\\040") not in Path("/proc/mounts").read_text()
     toy_build(toy, "left", "mkdir -p out/deep && echo left >out/deep/left.txt")
     toy.commit()
     finished = toy.run(*FLOW)
@@ -58,12 +57,12 @@ def test_only_one_run_at_a_time(toy: Checkout) -> None:
     with tools.started(
         [toy.path / "run", *FLOW], cwd=toy.path, only_env=env, log_file=toy.path.parent / "log"
     ) as process:
-        wait_until(lambda: (toy.path / "out/cache/up").exists(), "the job to run", timeout=30)
+        wait_until(lambda: (toy.path / "out/cache/up").exists(), "the job to run", timeout=120)
         second = toy.run(*FLOW)
         assert second.code == BusyError.exit_code
         assert f"process {process.pid} already works" in second.output
         os.kill(process.pid, signal.SIGTERM)
-        wait(process, 30)
+        wait(process, 120)
 
 
 def test_a_job_past_its_deadline_ends_with_its_whole_group(toy: Checkout) -> None:

@@ -11,11 +11,22 @@ from common.errors import CheckFailedError, CommandError, DeadlineError, ImageEr
 from common.waiting import wait_until
 from lxd.client import translated, wait_for
 
-BOOT_TIMEOUT = 60.0
+BOOT_TIMEOUT = 120.0
 RUN_TIMEOUT = 30.0
 JOURNAL_LINES = 80
 # What `systemctl is-system-running` says of a manager that has not finished starting.
 _STARTING = {"", "offline", "initializing", "starting", "unknown"}
+# Runs in the container: argv[1] is JSON, name -> script; prints JSON, name -> [exit code, stdout, stderr].
+_ASK = """
+import json, subprocess, sys
+from concurrent.futures import ThreadPoolExecutor
+def ask(script):
+    done = subprocess.run(["sh", "-c", script], stdin=subprocess.DEVNULL, capture_output=True)
+    return done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+questions = json.loads(sys.argv[1])
+with ThreadPoolExecutor(4) as pool:
+    print(json.dumps(dict(zip(questions, pool.map(ask, questions.values())))))
+"""
 
 
 @dataclass(frozen=True)
@@ -84,6 +95,21 @@ class Container:
         """Switch it off."""
         wait_for(self._client, self._api.state.put(json={"action": "stop", "force": True, "timeout": 30}))
 
+    def stop_cleanly(self, *, timeout: float) -> None:
+        """Ask its init to end everything, as Chrome OS does when it is switched off.
+
+        Raises:
+            CheckFailedError: it has not ended after `timeout` seconds; then it is switched off.
+        """
+        try:
+            with translated():
+                asked = {"action": "stop", "force": False, "timeout": int(timeout)}
+                wait_for(self._client, self._api.state.put(json=asked))
+        except CommandError as err:
+            jobs = self.systemctl("list-jobs", "--no-pager").out
+            self.stop()
+            raise CheckFailedError(f"it did not end in {timeout:g} s", details=f"{err.what}\n{jobs}") from err
+
     def set_devices(self, devices: Mapping[str, Mapping[str, str]]) -> None:
         """Replace its own devices (the profile's stay)."""
         answer = self._api.patch(json={"devices": devices})
@@ -132,6 +158,14 @@ class Container:
         if ran.exit_code != 0:
             raise CheckFailedError(f"{' '.join(argv)} exited with {ran.exit_code}", details=f"{ran.out}{ran.err}")
         return ran.out
+
+    def ask(self, questions: Mapping[str, str], *, timeout: float = RUN_TIMEOUT) -> dict[str, Ran]:
+        """Run several independent shell scripts at once, which costs hardly more than one; by their names.
+
+        The scripts do not wait for their terminal or for each other; the image's own python3 runs them.
+        """
+        said = json.loads(self.get(["python3", "-c", _ASK, json.dumps(questions)], timeout=timeout))
+        return {name: Ran(*answer) for name, answer in said.items()}
 
     def systemctl(self, *words: str, timeout: float = RUN_TIMEOUT) -> Ran:
         """Ask the service manager, the user's where there is a user."""

@@ -16,13 +16,14 @@ _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 @dataclass(frozen=True)
 class Outcome:
-    """One check in one situation: how long it took, in seconds, and why it failed or was skipped, if it was."""
+    """One check in one situation: how long it took, in seconds, why it failed or was skipped, what it noted."""
 
     situation: str
     name: str
     seconds: float = 0.0
     failure: ReleaseError | None = None
     skipped: str = ""
+    note: str = ""
 
     def __str__(self) -> str:
         """The check as a person reads it."""
@@ -40,6 +41,13 @@ class Report:
     def failures(self) -> Sequence[Outcome]:
         """Those that failed."""
         return [outcome for outcome in self.outcomes if outcome.failure]
+
+    def summary(self) -> str:
+        """What passed, and what was not checked and why, as a person reads it."""
+        skipped = [outcome for outcome in self.outcomes if outcome.skipped]
+        lines = [f"{len(self.outcomes) - len(skipped)} boot checks passed in {self.seconds:.1f} s"]
+        lines += [f"{outcome} was not checked: {outcome.skipped}" for outcome in skipped]
+        return "\n".join(lines)
 
     def write(self, directory: Path) -> Path:
         """Write sponge_log.xml: testsuites > testsuite (a situation) > testcase > failure or skipped."""
@@ -85,3 +93,5 @@ def _add_case(suite: ElementTree.Element, case: Outcome) -> None:
         failure.text = _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", str(case.failure))
     elif case.skipped:
         ElementTree.SubElement(element, "skipped", {"message": case.skipped})
+    if case.note:
+        ElementTree.SubElement(element, "system-out").text = _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", case.note)

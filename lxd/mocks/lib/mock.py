@@ -12,8 +12,7 @@ def record() -> None:
     """Note how we were called, for the checks: one line of JSON in a file named as the program."""
     place = Path(os.environ.get("XDG_RUNTIME_DIR", "/run")) / "cros-mocks"
     place.mkdir(exist_ok=True)
-    environment = {name: value for name, value in os.environ.items() if name.startswith("SOMMELIER_")}
-    call = {"argv": sys.argv[1:], "environment": environment}
+    call = {"argv": sys.argv[1:], "environment": dict(os.environ)}
     with (place / f"{Path(sys.argv[0]).name}.jsonl").open("a") as file:
         file.write(json.dumps(call) + "\n")
 

@@ -1,7 +1,8 @@
 """The environment a Kokoro build runs in, read once into a frozen dataclass: the only place that looks.
 
 The variables are those of Kokoro (KOKORO_*), plus what narrows the matrix and comes from a job's env_vars or from the
-local runner: RELEASES, ARCHES, IMAGE_TYPES (words separated by spaces), BRANCH and SOURCE_DATE_EPOCH.
+local runner: RELEASES, ARCHES, IMAGE_TYPES (words separated by spaces), BRANCH and SOURCE_DATE_EPOCH. DELTA_BASES is a
+number that the .cfg of publish_lxd_staging may set.
 """
 
 import os
@@ -30,6 +31,7 @@ class KokoroEnv:
         source_date_epoch: seconds; the newest time anything built may carry.
         branch: the Chrome OS branch, from branches.toml.
         releases, arches, image_types: the part of the branch's matrix to build, in the order of branches.toml.
+        delta_bases: how many published versions a new image gets a delta from (DELTA_BASES).
     """
 
     job_name: str
@@ -44,6 +46,7 @@ class KokoroEnv:
     releases: tuple[str, ...]
     arches: tuple[str, ...]
     image_types: tuple[str, ...]
+    delta_bases: int = 2
 
     @property
     def source(self) -> Path:
@@ -96,6 +99,7 @@ class KokoroEnv:
             releases=branch.narrowed("release", _words(environ, "RELEASES", words, branch.releases)),
             arches=branch.narrowed("arch", _words(environ, "ARCHES", words, branch.arches)),
             image_types=branch.narrowed("image type", environ.get("IMAGE_TYPES", "").split()),
+            delta_bases=_number(environ, "DELTA_BASES", 2),
         )
 
 
@@ -112,6 +116,13 @@ def is_kokoro(environ: Mapping[str, str]) -> bool:
 def _words(environ: Mapping[str, str], name: str, of_job: Sequence[str], known: Sequence[str]) -> Sequence[str]:
     """What a variable narrows an axis to; else what the job's name says: `lxd_container_amd64_bookworm`."""
     return environ.get(name, "").split() or [word for word in of_job if word in known]
+
+
+def _number(environ: Mapping[str, str], name: str, default: int) -> int:
+    value = environ.get(name) or str(default)
+    if not value.isdecimal():
+        raise ConfigError(f"{name} is {value!r}, not a number", hint=f"leave it out for {default}")
+    return int(value)
 
 
 def _wanted(environ: Mapping[str, str], name: str) -> str:

@@ -1,7 +1,9 @@
 """Publication of the images and their index in staging: a client finds the old newest image or the new one."""
 
 import datetime as dt
+import json
 import logging
+from collections.abc import Sequence
 
 from common.bucket import DirectoryBucket
 from common.errors import ArtifactError, ConfigError
@@ -9,7 +11,9 @@ from common.files import write_atomically
 from common.progress import step
 from common.publication import note
 from kokoro.env import KokoroEnv
-from lxd.publish import BuiltImage, find_images, publish_images
+from lxd.built import BuiltImage, find_images
+from lxd.changes import Changes
+from lxd.publish import publish_images
 from lxd.simplestreams import IMAGES
 
 log = logging.getLogger(__name__)
@@ -17,14 +21,18 @@ log = logging.getLogger(__name__)
 BUCKET = "cros-containers-staging"
 INPUT = "lxd"
 REPORT = "published.json"
+CHANGES = "changes"
 
 
 def build(env: KokoroEnv) -> None:
     """Publish the images of lxd_container to gs://cros-containers-staging/<milestone>; published.json says which.
 
+    changes.txt and changes.json say what each new version contains against the one before.
+
     Raises:
         ArtifactError: there is no image, one is incomplete, or the branch has no such image.
         ConflictError: another publisher is faster, again and again.
+        ToolMissingError: deltas are wanted and there is no xdelta3.
     """
     if env.store is None:
         raise ConfigError("this build may touch no bucket: CROS_STORE is not set", hint="kokoro/flows.toml, needs")
@@ -34,14 +42,28 @@ def build(env: KokoroEnv) -> None:
         _check_known(env, image)
     bucket = DirectoryBucket(env.store / BUCKET)
     with step(f"Publish {len(images)} images to {bucket.url}/{env.milestone}"):
-        done = publish_images(bucket, str(env.milestone), images, now=dt.datetime.now(dt.UTC), publisher=env.job_name)
+        done = publish_images(
+            bucket, str(env.milestone), images, now=dt.datetime.now(dt.UTC), publisher=env.job_name,
+            delta_bases=env.delta_bases,
+        )  # fmt: skip
     for product, serial in done.added.items():
         log.info("%s: version %s", product, serial)
     for product in done.kept:
         log.info("%s: the newest version is the same, nothing to add", product)
     log.info("%s", done.uploads)
+    _write_changes(env, done.changes)
     report = {"added": dict(done.added), "kept": list(done.kept)}
     write_atomically(env.artifacts_dir / REPORT, note(bucket, [f"{env.milestone}/{IMAGES}"], done.objects, report))
+
+
+def _write_changes(env: KokoroEnv, changes: Sequence[Changes]) -> None:
+    """Leave what changed for people, in the log too, and for programs."""
+    text = "\n\n".join(str(each) for each in changes) or "no image has changed"
+    for line in text.splitlines():
+        log.info("%s", line)
+    write_atomically(env.artifacts_dir / f"{CHANGES}.txt", text + "\n")
+    plain = [each.plain() for each in changes]
+    write_atomically(env.artifacts_dir / f"{CHANGES}.json", json.dumps(plain, indent=1) + "\n")
 
 
 def _check_known(env: KokoroEnv, image: BuiltImage) -> None:

@@ -31,12 +31,13 @@ class Test:
 
 @dataclass(frozen=True)
 class Section:
-    """What the page shows of one job."""
+    """What the page shows of one job; `changes` is what a publication says is new in it."""
 
     result: Result
     log: str
     tests: tuple[Test, ...]
     artifacts: tuple[Entry, ...]
+    changes: str
 
 
 def write(title: str, jobs: Sequence[Job], results: Mapping[str, Result], urls: Sequence[str], out: Out) -> Path:
@@ -73,7 +74,14 @@ def _section(result: Result, place: Place) -> Section:
     left_out = len(log) - LOG_LINES
     if left_out > 0:
         log = [f"... {left_out} lines left out; all of them: {place.log}", *log[left_out:]]
-    return Section(result, "\n".join(log), read_tests(place.tests) if ours else (), artifacts)
+    changes = place.artifacts / "changes.txt"
+    return Section(
+        result,
+        log="\n".join(log),
+        tests=read_tests(place.tests) if ours else (),
+        artifacts=artifacts,
+        changes=changes.read_text() if artifacts and changes.exists() else "",
+    )
 
 
 def read_tests(xml: Path) -> tuple[Test, ...]:

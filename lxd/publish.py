@@ -1,70 +1,28 @@
 """Publishes images under a simplestreams index: the files first, images.json last, every earlier version kept."""
 
 import datetime as dt
-import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 from common.bucket import ABSENT, Bucket
 from common.errors import ArtifactError, ConflictError
+from common.files import workspace
 from common.publication import Item as Upload
 from common.publication import Published, publish
+from lxd.built import MANIFEST, BuiltImage
+from lxd.changes import Changes, Sizes, compare, installed_size
+from lxd.clients import Client, find
+from lxd.contents import Package, read_table
+from lxd.delta import Deltas
 from lxd.image import SQUASHFS
-from lxd.metadata import LXD_ARCHES, ImageName
+from lxd.metadata import ImageName
 from lxd.simplestreams import IMAGES, INDEX, Images, Item, Product, serial_of, time_of
 
 log = logging.getLogger(__name__)
 
 _ATTEMPTS = 5
 _MINUTE = dt.timedelta(minutes=1)
-_BLOCK = 1 << 20
-# The file -> what it is to a client. LXD reads the first, Incus only the second, both the third.
-_FTYPES = {"lxd.tar.xz": "lxd.tar.xz", "incus.tar.xz": "incus.tar.xz", SQUASHFS: "squashfs"}
-
-
-@dataclass(frozen=True)
-class BuiltImage:
-    """An image as lxd_container leaves it.
-
-    Attributes:
-        name: which.
-        folder: where its files are.
-        items: the file's name -> its entry in the index; paths are below the version's folder.
-    """
-
-    name: ImageName
-    folder: Path
-    items: Mapping[str, Item]
-
-    @classmethod
-    def read(cls, name: ImageName, folder: Path) -> "BuiltImage":
-        """Digest an image's files, each read once. ArtifactError: one is missing."""
-        prefixes = {}
-        for file in _FTYPES:
-            if not (folder / file).is_file():
-                raise ArtifactError(
-                    f"artifact {file!r} of the image {str(name)!r} is missing",
-                    hint=f"./run invoke lxd-container --release {name.release} --arch {name.arch}",
-                )
-            if file != SQUASHFS:
-                prefixes[file] = (folder / file).read_bytes()
-        size, sha256, combined = _digests(folder / SQUASHFS, prefixes)
-        items = {SQUASHFS: Item(ftype=_FTYPES[SQUASHFS], path=SQUASHFS, size=size, sha256=sha256)}
-        for file, content in prefixes.items():
-            items[file] = Item(
-                ftype=_FTYPES[file],
-                path=file,
-                size=len(content),
-                sha256=hashlib.sha256(content).hexdigest(),
-                combined_squashfs_sha256=combined[file],
-            )
-        return cls(name, folder, items)
-
-    def digests(self) -> dict[str, str]:
-        """The SHA-256 of each file."""
-        return {file: item.sha256 for file, item in self.items.items()}
 
 
 @dataclass(frozen=True)
@@ -74,39 +32,20 @@ class Report:
     Attributes:
         added: the serial of each image that got a new version.
         kept: the images that had theirs.
+        changes: what each new version contains against the one before.
         objects: the objects of all these versions, and their sizes in bytes.
         uploads: what was uploaded.
     """
 
     added: Mapping[str, str]
     kept: tuple[str, ...]
+    changes: tuple[Changes, ...]
     objects: Mapping[str, int]
     uploads: Published
 
 
-def find_images(root: Path) -> tuple[BuiltImage, ...]:
-    """The images below `<release>/<arch>/<type>` of the folder `root`, sorted.
-
-    Raises:
-        ArtifactError: there are none, one lacks a file, or has an architecture no client knows.
-    """
-    folders = sorted(path for path in root.glob("*/*/*") if path.is_dir())
-    if not folders:
-        raise ArtifactError(f"artifact {root.name!r} has no image", hint="./run invoke lxd-container")
-    images = []
-    for folder in folders:
-        release, arch, kind = folder.relative_to(root).parts
-        if arch not in LXD_ARCHES:
-            raise ArtifactError(
-                f"{folder.relative_to(root).as_posix()!r} has the unknown architecture {arch!r}",
-                hint=f"known: {', '.join(LXD_ARCHES)}",
-            )
-        images.append(BuiltImage.read(ImageName(release=release, arch=arch, type=kind), folder))
-    return tuple(images)
-
-
 def publish_images(
-    bucket: Bucket, prefix: str, images: Sequence[BuiltImage], *, now: dt.datetime, publisher: str
+    bucket: Bucket, prefix: str, images: Sequence[BuiltImage], *, now: dt.datetime, publisher: str, delta_bases: int = 0
 ) -> Report:
     """Publish images that are not the newest of their product already.
 
@@ -118,99 +57,142 @@ def publish_images(
         images: what to publish.
         now: the time new serials are made of.
         publisher: who publishes, for the message of whoever comes second.
+        delta_bases: how many of the versions before get a delta to the new one, where that is smaller.
 
     Raises:
         ConflictError: others were faster, again and again.
         ArtifactError: the index in the bucket is not one this project wrote.
+        ToolMissingError, CommandError, DeadlineError, DiskFullError: from xdelta3.
     """
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            return _publish_once(bucket, prefix, images, now, publisher)
-        except ConflictError as err:
-            if attempt == _ATTEMPTS:
-                raise
-            log.info("%s; beginning again on top of it (attempt %d of %d)", err.what, attempt + 1, _ATTEMPTS)
+    with workspace("deltas") as place:
+        deltas = Deltas(bucket, prefix, place, delta_bases)
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                return _Publication(bucket, prefix, deltas).run(images, now, publisher)
+            except ConflictError as err:
+                if attempt == _ATTEMPTS:
+                    raise
+                log.info("%s; beginning again on top of it (attempt %d of %d)", err.what, attempt + 1, _ATTEMPTS)
     raise AssertionError("not reached")
 
 
-def _publish_once(
-    bucket: Bucket, prefix: str, images: Sequence[BuiltImage], now: dt.datetime, publisher: str
-) -> Report:
-    pointer = f"{prefix}/{IMAGES}"
-    held = bucket.read(pointer)
-    index = Images.read(held.content, f"{bucket.url}/{pointer}") if held else Images()
-    uploads: list[Upload] = []
-    added: dict[str, str] = {}
-    for image in images:
-        name = image.name.product
-        product = index.products.get(name, Product.named(image.name))
+class _Publication:
+    """One attempt: the index as it is in the bucket, and what is added to it."""
+
+    def __init__(self, bucket: Bucket, prefix: str, deltas: Deltas) -> None:
+        self.bucket, self.prefix, self.deltas = bucket, prefix, deltas
+        self.pointer = f"{prefix}/{IMAGES}"
+        held = bucket.read(self.pointer)
+        self.generation = held.stat.generation if held else ABSENT
+        self.index = Images.read(held.content, f"{bucket.url}/{self.pointer}") if held else Images()
+        self.uploads: list[Upload] = []
+        self.changes: list[Changes] = []
+        self.added: dict[str, str] = {}
+
+    def run(self, images: Sequence[BuiltImage], now: dt.datetime, publisher: str) -> Report:
+        for image in images:
+            product = self.index.products.get(image.name.product, Product.named(image.name))
+            newest = product.newest()
+            if newest and image.is_version(newest[1]):
+                self._keep(image, product, *newest)
+            else:
+                self._add(image, product, now)
+        self._check_visible()
+        done = publish(
+            self.bucket,
+            immutable=self.uploads,
+            mutable=[Upload(f"{self.prefix}/{INDEX}", self.index.index())],
+            pointer=Upload(self.pointer, self.index.write()),
+            if_generation=self.generation,
+            publisher=publisher,
+        )
+        kept = tuple(sorted({image.name.product for image in images} - self.added.keys()))
+        objects = {upload.name: upload.size for upload in self.uploads}
+        return Report(self.added, kept, tuple(self.changes), objects, done)
+
+    def _keep(self, image: BuiltImage, product: Product, serial: str, items: Mapping[str, Item]) -> None:
+        """The newest version is this image: objects that were lost come back, but for deltas, which are given up."""
+        there = set(self.bucket.names(f"{self.prefix}/{_folder(image.name, serial)}/"))
+        kept = {}
+        for file, item in items.items():
+            ours = image.items.get(file)
+            if ours and ours.sha256 == item.sha256:
+                self.uploads.append(Upload(f"{self.prefix}/{item.path}", image.folder / file))
+            elif item.delta_base and f"{self.prefix}/{item.path}" not in there:
+                log.warning("%s is lost; the index does not name it any more", item.path)
+                continue
+            kept[file] = item
+        if kept != items:
+            self.index = self.index.with_product(image.name.product, product.with_version(serial, kept))
+
+    def _add(self, image: BuiltImage, product: Product, now: dt.datetime) -> None:
+        deltas = self.deltas.of(product, image.folder / SQUASHFS, image.items[SQUASHFS])
+        items = {**image.items, **{file: delta.item for file, delta in deltas.items()}}
+        places = {file: image.folder / file for file in image.items} | {
+            file: delta.path for file, delta in deltas.items()
+        }
+        serial = self._free_serial(image.name, items, product, now)
+        folder = _folder(image.name, serial)
+        placed = {file: replace(item, path=f"{folder}/{item.path}") for file, item in items.items()}
+        self.uploads += [Upload(f"{self.prefix}/{item.path}", places[file]) for file, item in placed.items()]
+        self.changes.append(self._changes(image, product, serial))
+        self.index = self.index.with_product(image.name.product, product.with_version(serial, placed))
+        self.added[image.name.product] = serial
+
+    def _free_serial(self, name: ImageName, items: Mapping[str, Item], product: Product, now: dt.datetime) -> str:
+        """The first minute from now on, after the newest version, that nobody has used.
+
+        A minute whose files are in the bucket but not in the index is somebody's who is still uploading, or was killed.
+        If they are the same as ours it is our minute too: that is how a killed publication goes on.
+        """
         newest = product.newest()
-        known = newest is not None and _is_newest(image, product)
-        serial = newest[0] if newest and known else _free_serial(bucket, prefix, image, product, now)
-        items = {file: _placed(item, image.name, serial) for file, item in image.items.items()}
-        # Of a version the index has already too: an object that was lost comes back, the others are there.
-        uploads += [Upload(f"{prefix}/{item.path}", image.folder / file) for file, item in items.items()]
-        if known:
-            continue
-        index = index.with_product(name, product.with_version(serial, items))
-        added[name] = serial
-    done = publish(
-        bucket,
-        immutable=uploads,
-        mutable=[Upload(f"{prefix}/{INDEX}", index.index())],
-        pointer=Upload(pointer, index.write()),
-        if_generation=held.stat.generation if held else ABSENT,
-        publisher=publisher,
-    )
-    kept = tuple(sorted({image.name.product for image in images} - added.keys()))
-    objects = {upload.name: upload.size for upload in uploads}
-    return Report(added, kept, objects, done)
+        when = max(now, time_of(newest[0]) + _MINUTE) if newest else now
+        while True:
+            serial = serial_of(when)
+            folder = f"{self.prefix}/{_folder(name, serial)}/"
+            found = {each.removeprefix(folder): self.bucket.stat(each) for each in self.bucket.names(folder)}
+            if all(stat and file in items and items[file].sha256 == stat.sha256 for file, stat in found.items()):
+                return serial
+            when += _MINUTE
 
+    def _changes(self, image: BuiltImage, product: Product, serial: str) -> Changes:
+        packages = image.packages()
+        after = Sizes(rootfs=image.items[SQUASHFS].size, installed=installed_size(packages))
+        newest = product.newest()
+        if newest is None:
+            return Changes(
+                product=image.name.product, serial=serial, base="", packages=None, before=None, after=after
+            )  # fmt: skip
+        base, items = newest
+        listed = self._list_of(items)
+        size = items[SQUASHFS].size if SQUASHFS in items else 0
+        return Changes(
+            product=image.name.product,
+            serial=serial,
+            base=base,
+            packages=None if listed is None else compare(listed, packages),
+            before=Sizes(rootfs=size, installed=installed_size(listed or ())),
+            after=after,
+        )
 
-def _is_newest(image: BuiltImage, product: Product) -> bool:
-    newest = product.newest()
-    return newest is not None and {key: item.sha256 for key, item in newest[1].items()} == image.digests()
+    def _list_of(self, items: Mapping[str, Item]) -> tuple[Package, ...] | None:
+        """The packages of a published version; None where it has no list, or lost it."""
+        for item in items.values():
+            if item.ftype == MANIFEST and (held := self.bucket.read(f"{self.prefix}/{item.path}")):
+                return read_table(held.content.decode(errors="replace"), f"{self.bucket.url}/{self.prefix}/{item.path}")
+        return None
 
-
-def _free_serial(bucket: Bucket, prefix: str, image: BuiltImage, product: Product, now: dt.datetime) -> str:
-    """The first minute from now on, after the newest version, that nobody has used.
-
-    A minute whose files are in the bucket but not in the index is somebody's who is still uploading, or was killed. If
-    they are the same as ours it is our minute too: that is how a killed publication goes on.
-    """
-    newest = product.newest()
-    when = max(now, time_of(newest[0]) + _MINUTE) if newest else now
-    while True:
-        serial = serial_of(when)
-        folder = f"{prefix}/{_folder(image.name, serial)}/"
-        ours = image.digests()
-        stats = ((name.removeprefix(folder), bucket.stat(name)) for name in bucket.names(folder))
-        if all(stat is not None and ours.get(file) == stat.sha256 for file, stat in stats):
-            return serial
-        when += _MINUTE
+    def _check_visible(self) -> None:
+        """Refuse an index in which a client would pass over what was added, silently, as clients do."""
+        for client in Client:
+            visible = {(found.product, found.serial) for found in find(self.index, client)}
+            for product, serial in self.added.items():
+                if (product, serial) not in visible:
+                    raise ArtifactError(
+                        f"a client that reads {client!s} would not find {product!r} {serial!r}",
+                        hint="lxd/clients.py has its rules",
+                    )
 
 
 def _folder(name: ImageName, serial: str) -> str:
     return f"images/debian/{name.folder.as_posix()}/{serial}"
-
-
-def _placed(item: Item, name: ImageName, serial: str) -> Item:
-    return Item(
-        ftype=item.ftype,
-        path=f"{_folder(name, serial)}/{item.path}",
-        size=item.size,
-        sha256=item.sha256,
-        combined_squashfs_sha256=item.combined_squashfs_sha256,
-    )
-
-
-def _digests(path: Path, prefixes: Mapping[str, bytes]) -> tuple[int, str, dict[str, str]]:
-    """A file's size and SHA-256, and the SHA-256 of each prefix followed by it, in one reading."""
-    plain, combined = hashlib.sha256(), {name: hashlib.sha256(prefix) for name, prefix in prefixes.items()}
-    size = 0
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            size += len(block)
-            for digest in (plain, *combined.values()):
-                digest.update(block)
-    return size, plain.hexdigest(), {name: digest.hexdigest() for name, digest in combined.items()}

@@ -5,7 +5,7 @@ Only the fields this project writes are known; the formats are those of `index:1
 
 import datetime as dt
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -16,6 +16,7 @@ INDEX = "streams/v1/index.json"
 IMAGES = "streams/v1/images.json"
 DATATYPE = "image-downloads"
 _SERIAL = "%Y%m%d_%H:%M"
+_OPTIONAL = ("combined_squashfs_sha256", "combined_rootxz_sha256", "delta_base")  # of an Item
 _HINT = "restore the object's last good version; nothing was changed"
 
 
@@ -70,11 +71,14 @@ class Item:
     """A file of a version.
 
     Attributes:
-        ftype: what the client takes it for: lxd.tar.xz, incus.tar.xz, squashfs.
+        ftype: what the client takes it for: lxd.tar.xz, incus.tar.xz, squashfs, root.tar.xz, squashfs.vcdiff; whatever
+            else it is (a list of packages), clients pass it over.
         path: below the directory that `streams/` is in.
         size: bytes.
         sha256: hex.
-        combined_squashfs_sha256: of a metadata file only: the image's fingerprint, SHA-256 over it and the squashfs.
+        combined_squashfs_sha256, combined_rootxz_sha256: of a metadata file only: the image's fingerprint, SHA-256 over
+            it and the squashfs, or the root.tar.xz.
+        delta_base: of a .vcdiff only: the serial it makes this version's file from.
     """
 
     ftype: str
@@ -82,6 +86,8 @@ class Item:
     size: int
     sha256: str
     combined_squashfs_sha256: str = ""
+    combined_rootxz_sha256: str = ""
+    delta_base: str = ""
 
     @classmethod
     def of(cls, reader: _Reader) -> Self:
@@ -90,7 +96,7 @@ class Item:
             path=reader.text("path"),
             size=reader.number("size"),
             sha256=reader.text("sha256"),
-            combined_squashfs_sha256=reader.text("combined_squashfs_sha256", ""),
+            **{key: reader.text(key, "") for key in _OPTIONAL},
         )
         reader.end()
         return item
@@ -98,9 +104,7 @@ class Item:
     def plain(self) -> dict[str, object]:
         """As JSON has it."""
         plain: dict[str, object] = {"ftype": self.ftype, "path": self.path, "size": self.size, "sha256": self.sha256}
-        if self.combined_squashfs_sha256:
-            plain["combined_squashfs_sha256"] = self.combined_squashfs_sha256
-        return plain
+        return plain | {key: value for key in _OPTIONAL if (value := getattr(self, key))}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +172,15 @@ class Product:
     def newest(self) -> tuple[str, Mapping[str, Item]] | None:
         """The newest version, as clients choose it: the greatest serial, as text."""
         return max(self.versions.items(), key=lambda version: version[0], default=None)
+
+    def without_versions(self, serials: Collection[str]) -> "Product":
+        """The same without some versions, and without the deltas that start from one of them."""
+        kept = {
+            serial: {key: item for key, item in items.items() if item.delta_base not in serials}
+            for serial, items in self.versions.items()
+            if serial not in serials
+        }
+        return replace(self, versions=kept)
 
     def with_version(self, serial: str, items: Mapping[str, Item]) -> "Product":
         """The same with one more version."""

@@ -9,6 +9,7 @@ import pytest
 from common.errors import ArtifactError, ConfigError
 from kokoro import publish_lxd_staging
 from kokoro.env import KokoroEnv
+from lxd.contents import Package, write_table
 from lxd.simplestreams import IMAGES, Images
 from tests.common.aptparts import environment
 
@@ -32,13 +33,59 @@ def bucket(env: KokoroEnv) -> Path:
     return env.store / "cros-containers-staging"
 
 
+def index(env: KokoroEnv) -> Images:
+    return Images.read((bucket(env) / "72" / IMAGES).read_bytes(), "images.json")
+
+
 def test_images_are_published_below_the_milestone(env: KokoroEnv) -> None:
     publish_lxd_staging.build(env)
-    index = Images.read((bucket(env) / "72" / IMAGES).read_bytes(), "images.json")
-    [(serial, items)] = index.products["debian:bookworm:amd64:default"].versions.items()
+    [(serial, items)] = index(env).products["debian:bookworm:amd64:default"].versions.items()
     assert (bucket(env) / "72" / items["rootfs.squashfs"].path).read_text() == "rootfs.squashfs x"
     report = json.loads((env.artifacts_dir / "published.json").read_text())["report"]
     assert report == {"added": {"debian:bookworm:amd64:default": serial}, "kept": []}
+
+
+def packages(env: KokoroEnv, *versions: str) -> None:
+    listed = (
+        Package(
+            name=f"p{number}", version=version, arch="all", origin="Debian", source="s", source_version="1", size=10
+        )
+        for number, version in enumerate(versions)
+    )
+    (env.gfile_dir / "lxd/bookworm/amd64/default/packages.tsv").write_text(write_table(listed))
+
+
+def test_what_is_new_is_said_against_the_version_before(env: KokoroEnv) -> None:
+    packages(env, "1", "1")
+    publish_lxd_staging.build(env)
+    assert "the first version" in (env.artifacts_dir / "changes.txt").read_text()
+    add_image(env, "bookworm/amd64/default", "y")
+    packages(env, "2", "1", "1")
+    publish_lxd_staging.build(env)
+    text = (env.artifacts_dir / "changes.txt").read_text()
+    assert "  added (1):\n    p2 1\n  upgraded (1):\n    p0 1 -> 2\n" in text
+    [changes] = json.loads((env.artifacts_dir / "changes.json").read_text())
+    assert [change["package"] for change in changes["packages"]] == ["p2", "p0"]
+    assert (changes["before"]["installed"], changes["after"]["installed"]) == (20, 30)
+    publish_lxd_staging.build(env)
+    assert (env.artifacts_dir / "changes.txt").read_text() == "no image has changed\n"
+
+
+def test_the_lists_are_published_beside_the_image(env: KokoroEnv) -> None:
+    packages(env, "1")
+    (env.gfile_dir / "lxd/bookworm/amd64/default/packages.cdx.json").write_text("{}")
+    publish_lxd_staging.build(env)
+    [items] = index(env).products["debian:bookworm:amd64:default"].versions.values()
+    assert {items["packages.tsv"].ftype, items["packages.cdx.json"].ftype} == {"manifest", "cyclonedx"}
+    assert (bucket(env) / "72" / items["packages.cdx.json"].path).read_text() == "{}"
+
+
+def test_another_list_of_the_same_image_is_no_new_version(env: KokoroEnv) -> None:
+    packages(env, "1")
+    publish_lxd_staging.build(env)
+    packages(env, "1", "2")
+    publish_lxd_staging.build(env)
+    assert len(index(env).products["debian:bookworm:amd64:default"].versions) == 1
 
 
 def test_again_changes_nothing(env: KokoroEnv) -> None:

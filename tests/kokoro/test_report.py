@@ -49,6 +49,14 @@ def test_the_page_has_each_jobs_result_log_tests_and_artifacts(out: Out) -> None
     assert "src=" not in page
 
 
+def test_what_a_publication_says_is_new_is_on_the_page(out: Out) -> None:
+    [job, *_] = jobs()
+    result = finish(out, job, State.PASSED)
+    (out.place(job.name).artifacts / "changes.txt").write_text("bash 1 -> 2\n")
+    page = report.write("t", [job], {job.name: result}, [], out).read_text()
+    assert "<pre>bash 1 -&gt; 2\n</pre>" in page
+
+
 def test_a_long_log_is_cut_at_its_beginning(out: Out) -> None:
     [job, *_] = jobs()
     result = finish(out, job, State.PASSED)

@@ -4,6 +4,8 @@ import csv
 import datetime as dt
 import hashlib
 import io
+import logging
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,9 +17,10 @@ from common import tools
 from common.bucket import DirectoryBucket
 from common.mirror import native_arch
 from common.serve import serving
+from lxd.built import BuiltImage
 from lxd.daemon import Lxd, lxd
 from lxd.metadata import ImageName, write_metadata
-from lxd.publish import BuiltImage, publish_images
+from lxd.publish import publish_images
 from tests.lxd.conftest import SplitImage
 
 pytestmark = [pytest.mark.root, pytest.mark.lxd, pytest.mark.mirror, pytest.mark.timeout(900)]
@@ -58,19 +61,34 @@ def publish(store: Path, folder: Path, image: SplitImage, *, created: int) -> st
     write_metadata(NAME, folder, milestone=72, created=created)
     shutil.copyfile(image.rootfs, folder / "rootfs.squashfs")
     bucket = DirectoryBucket(store / "cros-containers-staging")
-    publish_images(bucket, "72", [BuiltImage.read(NAME, folder)], now=NOW, publisher="test")
+    publish_images(bucket, "72", [BuiltImage.read(NAME, folder)], now=NOW, publisher="test", delta_bases=1)
     content = (folder / "lxd.tar.xz").read_bytes() + (folder / "rootfs.squashfs").read_bytes()
     return hashlib.sha256(content).hexdigest()
 
 
-def test_lxc_starts_the_newest_version(store: Path, client: Client, good_image: SplitImage, tmp_path: Path) -> None:
+def forget_index(client: Client) -> None:
+    """Clients keep an index for an hour."""
+    cache = client.daemon.directory / "cache"
+    shutil.rmtree(cache)
+    cache.mkdir()
+
+
+def test_lxc_refreshes_through_the_delta_and_starts_the_newest_version(
+    store: Path, client: Client, good_image: SplitImage, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     older = publish(store, tmp_path / "older", good_image, created=1)
-    newer = publish(store, tmp_path / "newer", good_image, created=2)
     client.lxc("remote", "add", "cros", client.url, "--protocol=simplestreams")
+    project = f"--project={client.daemon.project}"
+    client.lxc("image", "copy", "cros:debian/bookworm", "local:", "--auto-update", project)
+    newer = publish(store, tmp_path / "newer", good_image, created=2)
+    forget_index(client)
+    caplog.set_level(logging.DEBUG, "common.serve")
+    client.lxc("image", "refresh", older, project)
+    requested = re.findall("/20261124_12:11/(\\S+)", caplog.text)
+    assert requested == ["lxd.tar.xz", "rootfs.20261124_12:10.vcdiff"]
     rows = list(csv.reader(io.StringIO(client.lxc("image", "list", "cros:", "--format=csv", "--columns=Fl"))))
     assert {row[0] for row in rows} == {older, newer}
     assert [row[1].split(" ")[0] for row in rows if row[0] == newer] == ["debian/bookworm"]
-    project = f"--project={client.daemon.project}"
     client.lxc("launch", "cros:debian/bookworm", "penguin", project)
     shown = client.lxc("query", f"/1.0/instances/penguin?project={client.daemon.project}")
     assert newer in shown

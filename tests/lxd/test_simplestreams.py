@@ -4,6 +4,7 @@ import datetime as dt
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 
 from common.bucket import DirectoryBucket, Kind
 from common.errors import ArtifactError, ConflictError
+from lxd.built import BuiltImage, find_images
 from lxd.metadata import ImageName
-from lxd.publish import BuiltImage, Report, find_images, publish_images
+from lxd.publish import Report, publish_images
 from lxd.simplestreams import IMAGES, INDEX, Images, Item, Product, read_index, serial_of, time_of
 
 NOW = dt.datetime(2026, 11, 24, 12, 10, tzinfo=dt.UTC)
@@ -28,6 +30,8 @@ items = st.builds(
     size=st.integers(0, 2**40),
     sha256=digests,
     combined_squashfs_sha256=st.just("") | digests,
+    combined_rootxz_sha256=st.just("") | digests,
+    delta_base=st.just("") | words,
 )
 products = st.builds(
     Product,
@@ -171,6 +175,24 @@ def test_every_file_is_where_the_index_says(bucket: DirectoryBucket, tmp_path: P
     held = bucket.read(f"72/{INDEX}")
     assert held is not None
     assert read_index(held.content, "index.json") == (NAME.product,)
+
+
+def test_a_tarball_is_published_with_its_own_fingerprint(bucket: DirectoryBucket, tmp_path: Path) -> None:
+    folder = image(tmp_path, "one").folder
+    (folder / "rootfs.tar.xz").write_text("tarball")
+    published(bucket, BuiltImage.read(NAME, folder))
+    items = index_of(bucket).products[NAME.product].versions["20261124_12:10"]
+    assert items["rootfs.tar.xz"].ftype == "root.tar.xz"
+    fingerprint = hashlib.sha256(b"metadata onetarball").hexdigest()
+    assert items["lxd.tar.xz"].combined_rootxz_sha256 == items["incus.tar.xz"].combined_rootxz_sha256 == fingerprint
+
+
+def test_an_image_no_client_would_find_is_refused(bucket: DirectoryBucket, tmp_path: Path) -> None:
+    found = image(tmp_path, "one")
+    nameless = {file: replace(item, combined_squashfs_sha256="") for file, item in found.items.items()}
+    with pytest.raises(ArtifactError, match=r"a client that reads lxd\.tar\.xz would not find 'debian:bookworm"):
+        published(bucket, replace(found, items=nameless))
+    assert bucket.names() == []
 
 
 def test_the_same_content_adds_no_version_and_sends_nothing(bucket: DirectoryBucket, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import os
 import pty
 import stat
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,23 @@ def test_sources_that_name_the_former_place_keep_working_and_others_are_left_alo
     assert (tmp_path / "mine.sources").read_text() == f"Types: deb\nSigned-By: {KEYRING}\n"
     assert (tmp_path / "other.list").read_text() == "deb https://other.example stable main\n"
     assert (tmp_path / "other.list").stat().st_ino == inode
+
+
+def test_a_directory_with_nothing_to_change_is_not_written_to(tmp_path: Path) -> None:
+    (tmp_path / "cros.list").write_text(f"deb [signed-by={KEYRING}] {URL} bookworm main\n")
+    before = tmp_path.stat().st_mtime_ns
+    tools.run([BIND, tmp_path])
+    assert tmp_path.stat().st_mtime_ns == before, "cros-bind-keyring.path watches it"
+
+
+def test_apt_and_systemd_may_run_it_at_once(tmp_path: Path) -> None:
+    source = tmp_path / "cros.list"
+    source.write_text(f"deb {URL} bookworm main\n" * 200)
+    with ThreadPoolExecutor(8) as pool:
+        for done in [pool.submit(tools.run, [BIND, tmp_path]) for _ in range(24)]:
+            done.result()
+    assert source.read_text() == f"deb [signed-by={KEYRING}] {URL} bookworm main\n" * 200
+    assert [path.name for path in tmp_path.iterdir()] == ["cros.list"]
 
 
 def test_no_source_at_all_is_fine(tmp_path: Path) -> None:

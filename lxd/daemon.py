@@ -1,6 +1,7 @@
 """An LXD to boot images in: the one that runs, inside a project of ours, or one of our own that dies with us."""
 
 import contextlib
+import socket
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,8 +9,10 @@ from pathlib import Path
 
 import pylxd
 
+from common.errors import LxdUnavailableError
 from lxd import own, project
 from lxd.client import NO_ANSWER, connect, listens, translated
+from lxd.network import Network
 
 # Where LXD itself keeps its socket: the snap's place and Debian's.
 USUAL = (Path("/var/snap/lxd/common/lxd"), Path("/var/lib/lxd"))
@@ -23,11 +26,28 @@ class Lxd:
         directory: its LXD_DIR, as other programs of this machine reach it while we run (short, whatever it is really).
         project: ours; nothing outside it is touched.
         own: whether it is our own, started for us alone.
+        network: what its containers are on; None for a daemon that pulls images.
     """
 
     directory: Path
     project: str
     own: bool
+    network: Network | None
+
+    @property
+    def gateway(self) -> str:
+        """The host's address on the containers' bridge; `listen` has sockets there."""
+        return self._network.gateway
+
+    def listen(self, port: int = 0) -> socket.socket:
+        """A listening socket that containers reach at `gateway`; see Network.listen."""
+        return self._network.listen(port)
+
+    @property
+    def _network(self) -> Network:
+        if self.network is None:
+            raise LxdUnavailableError("containers of an LXD that pulls images have no network here")
+        return self.network
 
     def connect(self) -> pylxd.Client:
         """A client that sees the project only. Not to be shared between threads."""
@@ -45,7 +65,8 @@ def lxd(
     Args:
         directories: the LXD_DIRs where one may be running already.
         parent: where our own daemon keeps its files (on a disk); the temporary directory when None.
-        certificates: the CA list of our own daemon, for image servers it pulls from; the system's when None.
+        certificates: a CA list, for image servers of this machine that our own daemon pulls from. It shares this
+            machine's network then, and its containers have none.
 
     Raises:
         LxdUnavailableError: none runs, and none can be started.
@@ -56,9 +77,15 @@ def lxd(
     with contextlib.ExitStack() as stack:
         stack.enter_context(translated())
         running = next((directory for directory in directories if _usable(directory)), None)
-        directory = running or stack.enter_context(own.daemon(parent or Path(tempfile.gettempdir()), certificates))
-        name = stack.enter_context(project.ours(directory, disposable=running is None))
-        yield Lxd(directory, name, own=running is None)
+        if running:
+            ours = stack.enter_context(project.ours(running))
+            yield Lxd(running, ours.name, own=False, network=ours.network)
+            return
+        started = stack.enter_context(own.daemon(parent or Path(tempfile.gettempdir()), certificates))
+        ours = stack.enter_context(
+            project.ours(started.directory, disposable=True, bridged=certificates is None, namespace=started.namespace)
+        )
+        yield Lxd(started.directory, ours.name, own=True, network=ours.network)
 
 
 def _usable(directory: Path) -> bool:

@@ -10,6 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from common import tools
@@ -26,13 +27,28 @@ POOL_SIZE = "40GiB"  # sparse: it takes the space that is used
 START_TIMEOUT = 60.0
 
 
+@dataclass(frozen=True)
+class Own:
+    """A daemon of our own.
+
+    Attributes:
+        directory: its LXD_DIR, as this machine's programs reach it while we run.
+        namespace: of the network its bridges are in (a file below /proc); None when that is this machine's.
+    """
+
+    directory: Path
+    namespace: Path | None
+
+
 @contextlib.contextmanager
-def daemon(parent: Path, certificates: Path | None) -> Iterator[Path]:
-    """Start a daemon with a storage pool, and give its LXD_DIR as this machine's programs reach it.
+def daemon(parent: Path, certificates: Path | None = None) -> Iterator[Own]:
+    """Start a daemon with a storage pool.
+
+    It has a network of its own, and so nothing of it can be left on this machine, unless it is to pull images.
 
     Args:
         parent: where its files go.
-        certificates: the list of CAs it trusts; the system's when None.
+        certificates: the list of CAs it trusts when it pulls images through this machine's network.
 
     Raises:
         LxdUnavailableError: it cannot be started, with the last lines it said.
@@ -54,20 +70,22 @@ def daemon(parent: Path, certificates: Path | None) -> Iterator[Path]:
         stack.callback(os.close, handle)
         stack.callback(_wait_until_gone, data)
         process = stack.enter_context(_started(data, place.name, certificates))
+        namespace = None if certificates else Path(f"/proc/{process.pid}/ns/net")
         directory = Path(f"/proc/{os.getpid()}/fd/{handle}")
         try:
             wait_until(lambda: _ready(directory, process), "LXD to start", timeout=START_TIMEOUT, every=0.05)
         except DeadlineError as err:
             raise _not_started(process) from err
         _make_pool(directory)
-        yield directory
+        yield Own(directory, namespace)
 
 
 def _started(data: Path, name: str, certificates: Path | None) -> contextlib.AbstractContextManager[tools.Process]:
     script = Path(__file__).with_name("daemon.sh")
-    argv = ["setpriv", "--pdeathsig", "KILL", "--", "sh", str(script), "outside", str(os.getpid()), str(data), name]
+    network = "shared" if certificates else "own"
+    argv = ["setpriv", "--pdeathsig", "KILL", "--", "sh", str(script)]
     env = {"SSL_CERT_FILE": str(certificates)} if certificates else {}
-    return tools.started(argv, env=env, grace=0)
+    return tools.started([*argv, "outside", str(os.getpid()), str(data), name, network], env=env, grace=0)
 
 
 def _ready(directory: Path, process: tools.Process) -> bool:

@@ -4,22 +4,37 @@ import contextlib
 import itertools
 import socket
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pylxd
 
+from lxd import network
 from lxd.client import NO_ANSWER, connect, wait_for
 
 PREFIX = "cros-container-guest-tools-"
+BRIDGE = "crosbr"
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project of ours: its name, and the bridge that its containers are on, if they are on one."""
+
+    name: str
+    network: network.Network | None
 
 
 @contextlib.contextmanager
-def ours(directory: Path, *, disposable: bool) -> Iterator[str]:
-    """The name of an empty project that no other run uses; what killed runs left is purged first.
+def ours(
+    directory: Path, *, disposable: bool = False, bridged: bool = True, namespace: Path | None = None
+) -> Iterator[Project]:
+    """An empty project that no other run uses; what killed runs left is purged first.
 
     Args:
         directory: the LXD_DIR.
         disposable: the whole daemon goes away soon, so that there is no need to purge the project afterwards.
+        bridged: give its containers an eth0 on a bridge.
+        namespace: the network namespace of the daemon; this process's own when None.
     """
     client = connect(directory)
     with contextlib.ExitStack() as stack:
@@ -30,15 +45,22 @@ def ours(directory: Path, *, disposable: bool) -> Iterator[str]:
         if not disposable:
             stack.callback(_purge_if_alive, directory, name)
         _make(client, name)
-        yield name
+        devices = {"root": {"type": "disk", "path": "/", "pool": _pool_of(client)}}
+        bridge = None
+        if bridged:
+            bridge = network.make(client, _bridge_of(name), namespace=namespace)
+            devices["eth0"] = {"type": "nic", "name": "eth0", "network": bridge.name}
+        client.api.profiles["default"].put(params={"project": name}, json={"devices": devices})
+        yield Project(name, bridge)
+
+
+def _bridge_of(name: str) -> str:
+    return BRIDGE + name.removeprefix(PREFIX)
 
 
 def _make(client: pylxd.Client, name: str) -> None:
-    """Make the project. Its containers have a root disk and no network, so no bridge is needed on the machine."""
     config = {"features.images": "true", "features.profiles": "true", "features.storage.volumes": "true"}
     client.api.projects.post(json={"name": name, "config": config})
-    root = {"type": "disk", "path": "/", "pool": _pool_of(client)}
-    client.api.profiles["default"].put(params={"project": name}, json={"devices": {"root": root}})
 
 
 def _pool_of(client: pylxd.Client) -> str:
@@ -74,7 +96,7 @@ def _purge_if_alive(directory: Path, name: str) -> None:
 
 
 def _purge(directory: Path, name: str) -> None:
-    """Delete a project with all that is in it."""
+    """Delete a project with all that is in it, and its bridge."""
     everything = connect(directory)
     if not everything.projects.exists(name):
         return
@@ -86,4 +108,7 @@ def _purge(directory: Path, name: str) -> None:
         wait_for(client, node.delete())
     for image in client.api.images.get(params={"recursion": "1"}).json()["metadata"]:
         wait_for(client, client.api.images[image["fingerprint"]].delete())
+    # While the project is there, whoever is killed here is known to have left its bridge too.
+    client.api.profiles["default"].put(json={"devices": {}})
+    network.remove(everything, _bridge_of(name))
     everything.api.projects[name].delete()

@@ -15,7 +15,7 @@ from common.mirror import Mirror
 from common.rootfs import Recipe, cached_tar
 
 PACKAGES = (
-    "dbus", "dbus-user-session", "init", "libpam-systemd", "openssh-server", "openssh-sftp-server", "python3",
+    "dbus", "dbus-user-session", "init", "libpam-systemd", "openssh-server", "openssh-sftp-server", "python3", "udev",
 )  # fmt: skip
 SOMMELIER = """\
 [Service]

@@ -217,13 +217,16 @@ def test_without_btrfs_a_directory_does(fake_tool: FakeTool, tmp_path: Path) -> 
 @pytest.fixture
 def users_daemon(tmp_path: Path) -> Iterator[Path]:
     """A daemon as a user would have it, with nothing in it."""
-    with own.daemon(tmp_path, None) as directory:
-        yield directory
+    with own.daemon(tmp_path) as started:
+        yield started.directory
 
 
 def contents(daemon: Path, name: str = "default") -> dict[str, object]:
     client = connect(daemon, project=name)
-    return {kind: client.api[kind].get().json()["metadata"] for kind in ("instances", "images", "profiles", "projects")}
+    return {
+        kind: client.api[kind].get().json()["metadata"]
+        for kind in ("instances", "images", "networks", "profiles", "projects")
+    }
 
 
 @pytest.mark.lxd

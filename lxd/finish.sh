@@ -24,10 +24,8 @@ mkdir -p "$root/opt/google/cros-containers"
 chroot "$root" ldconfig
 rm -f "$root/var/cache/ldconfig/aux-cache"
 
-# mmdebstrap made these for the build machine's _apt.
-for partial in /var/lib/apt/lists/partial /var/cache/apt/archives/partial; do
-    [ ! -d "$root$partial" ] || chroot "$root" chown _apt:root "$partial"
-done
+# apt's folders belong to the build machine's _apt, whose number may be another one here (bullseye's is); apt makes them.
+rm -rf "$root"/var/lib/apt/lists/* "$root/var/cache/apt/archives/partial"
 
 # Identities that every container has to have for itself. An empty machine-id is filled in at boot.
 : >"$root/etc/machine-id"

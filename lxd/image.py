@@ -150,7 +150,7 @@ def _make_root(inputs: Inputs, place: Path, tar: Path, status: Path) -> None:
         options=[
             f"--keyring={KEYRING}",
             f"--hook-directory={EATMYDATA}",
-            "--skip=output/dev",
+            "--skip=output/dev,cleanup/apt",  # finish.sh cleans up after apt
             '--aptopt=APT::Install-Recommends "true"',
             # The repository may lie in a directory that only root can read.
             '--aptopt=APT::Sandbox::User "root"',

@@ -51,7 +51,7 @@ def build(env: KokoroEnv) -> None:
         with workspace(".lxd_container", parent=env.artifacts_dir) as place:
             build_image(inputs, place)
             try:
-                check(name, place)
+                check(name, place, repository)
             except (CheckFailedError, ImageError):
                 _keep_report(place, env.artifacts_dir / OUTPUT / name.folder)
                 raise
@@ -81,14 +81,18 @@ def wanted(env: KokoroEnv) -> Iterator[ImageName]:
                 yield ImageName(release=release, arch=arch, type=kind)
 
 
-def check(name: ImageName, folder: Path) -> None:
-    """Boot an image and check it, where this machine can; sponge_log.xml goes beside it."""
+def check(name: ImageName, folder: Path, repository: Path) -> None:
+    """Boot an image and check it, where this machine can; sponge_log.xml goes beside it.
+
+    Args:
+        repository: what it was built from, and has to install from.
+    """
     native = native_arch()
     if name.arch != native:
         log.info("%s is built but not booted: this machine's LXD runs containers of %s only", name, native)
         return
     with step(f"Boot {name} and check it"):
-        check_image(folder / "lxd.tar.xz", folder / SQUASHFS, folder)
+        check_image(folder / "lxd.tar.xz", folder / SQUASHFS, folder, repository=repository)
 
 
 def _keep_report(place: Path, target: Path) -> None:

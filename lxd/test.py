@@ -22,6 +22,7 @@ from lxd.container import import_image
 from lxd.daemon import USUAL, lxd
 from lxd.keep import Keep, check_terminal, lines_for, wait_for_person
 from lxd.report import Outcome, Report
+from lxd.repository import serving
 from lxd.tracks import Plan, run_all
 
 
@@ -59,13 +60,18 @@ def check_image(
     """
     chosen = wanted_checks(only)
     _check_paths(metadata, rootfs, repository)
-    run = Run(about=About.read(metadata), repository=repository)
     begun = time.monotonic()
     own.sweep(parent or Path(tempfile.gettempdir()))
     try:
-        with workspace(own.PREFIX, parent=parent) as place, lxd(directories=directories, parent=parent) as daemon:
+        about = About.read(metadata)
+        with (
+            workspace(own.PREFIX, parent=parent) as place,
+            lxd(directories=directories, parent=parent) as daemon,
+            serving(daemon.listen(), repository) as url,
+        ):
             with step("Import the image"):
                 image = import_image(daemon.connect(), metadata, rootfs)
+            run = Run(about=about, repository=repository is not None, url=url, gateway=daemon.gateway)
             devices = host.devices(place, mocks=mocks)
             plan = Plan(image=image, chosen=chosen, run=run, devices=devices, keep=keep is not None)
             with step("Boot and check"):

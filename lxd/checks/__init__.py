@@ -12,6 +12,7 @@ from lxd.checks.base import Situation as Situation
 # isort: off
 from lxd.checks import (  # noqa: F401, each lists its checks
     boot,
+    network,
     leftovers,
     files,
     units,
@@ -19,6 +20,7 @@ from lxd.checks import (  # noqa: F401, each lists its checks
     sommelier,
     access,
     desktop,
+    apt,
     restart,
 )
 # isort: on

@@ -4,7 +4,6 @@ import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 
 from common.errors import CheckFailedError
 from lxd import host
@@ -26,13 +25,17 @@ class Run:
 
     Attributes:
         about: what the image says of itself.
-        repository: the signed apt repository of its milestone (a directory), if there is one at hand.
+        repository: whether the signed apt repository of its milestone is served.
+        url: of the server for the containers (lxd/repository.py), without a final slash.
+        gateway: the host's address on the containers' bridge.
         machine_ids: the machine-id of each container so far, by its name.
         lock: to be held while machine_ids is used; each container has its own thread.
     """
 
     about: About = field(default_factory=About)
-    repository: Path | None = None
+    repository: bool = False
+    url: str = ""
+    gateway: str = ""
     machine_ids: dict[str, str] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 

@@ -26,7 +26,8 @@ def env(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KokoroEnv:
         for file in FILES:
             write_atomically(out / file, f"{inputs.name} {inputs.milestone} {inputs.epoch}")
 
-    def boot(metadata: Path, rootfs: Path, results: Path) -> None:
+    def boot(metadata: Path, rootfs: Path, results: Path, *, repository: Path) -> None:
+        assert (repository / "dists").exists()
         assert metadata.exists()
         assert rootfs.exists()
         write_atomically(results / "sponge_log.xml", "<testsuites/>")
@@ -59,7 +60,7 @@ def test_an_image_of_another_architecture_is_not_booted(
 
 
 def test_an_image_that_fails_its_checks_is_not_handed_on(env: KokoroEnv, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(metadata: Path, rootfs: Path, results: Path) -> None:
+    def fail(metadata: Path, rootfs: Path, results: Path, *, repository: Path) -> None:
         (results / "sponge_log.xml").write_text("<testsuites/>")
         raise CheckFailedError("1 of 9 boot checks failed")
 

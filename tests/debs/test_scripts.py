@@ -11,6 +11,7 @@ import pytest
 
 from common import tools
 from debs.releases import DEBS
+from tests.conftest import FakeTool
 
 FILES = DEBS / "files"
 BIND = FILES / "cros-apt-config/usr/libexec/cros-apt-config/bind-keyring"
@@ -147,6 +148,18 @@ def test_the_message_leaves_no_variable_behind(login: Login) -> None:
 
 
 # ---- sommelier
+
+
+def test_a_host_without_the_drivers_is_no_error(tmp_path: Path, fake_tool: FakeTool) -> None:
+    calls = fake_tool("update-alternatives")
+    (tmp_path / "host/bin").mkdir(parents=True)
+    (tmp_path / "host/bin/sommelier").touch()
+    (tmp_path / "host/lib").symlink_to("/proc/self/fdinfo")  # where even root can make no file
+    text = (DEBS / "debian/cros-sommelier-config.postinst").read_text()
+    script = tmp_path / "postinst"
+    script.write_text(text.replace("host=/opt/google/cros-containers", f"host={tmp_path}/host"))
+    tools.run(["sh", script, "configure", "1"])
+    assert [line.split()[2] for line in calls.read_text().splitlines()] == ["sommelier"]
 
 
 @pytest.fixture

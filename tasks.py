@@ -21,6 +21,15 @@ MATRIX = {
     "jobs": "how many jobs run at the same time; 0: as many as there are processors",
     "out": "directory for everything that is made (default: out)",
 }
+PRUNE = {
+    "branch": MATRIX["branch"],
+    "milestone": "instead of --branch: also one that is no longer active",
+    "keep": "so many of the newest versions of an image stay whatever their age (default: 3)",
+    "min_age": "younger versions stay, too: 7d, 12h or 30m (default: 7d)",
+    "tast": "directory with Tast's data files (*.external): what they pin stays",
+    "dry_run": "change nothing, and say what would go",
+    "out": MATRIX["out"],
+}
 # Invoke makes a list of these, an empty one by default, but only where the signature says None.
 Words = Sequence[str] | None
 ITERABLE = ["release", "arch", "image_type"]
@@ -92,6 +101,18 @@ def doctor(_c: Context) -> None:
             raise SystemExit(code)
 
 
+@task(help=PRUNE)
+def prune_images(
+    _c: Context, branch: str = "", milestone: int = 0, keep: int = 3, min_age: str = "7d", tast: str = "",
+    dry_run: bool = False, out: str = "",
+) -> None:  # fmt: skip
+    """Remove old versions of images from staging."""
+    from scripts import prune_images as script  # not at the top: a build's own process has no scripts
+
+    with reported():
+        script.run(branch=branch, milestone=milestone, keep=keep, min_age=min_age, tast=tast, dry_run=dry_run, out=out)
+
+
 @task(help={"out": MATRIX["out"], "keys": "the throwaway signing key too: what was published is trusted no more"})
 def clean(_c: Context, out: str = "", keys: bool = False) -> None:
     """Remove what was made (not the signing key)."""
@@ -99,7 +120,7 @@ def clean(_c: Context, out: str = "", keys: bool = False) -> None:
         desk.clean(out, keys=keys)
 
 
-ns = Collection(branches, flow_graph, serve, doctor, clean)
+ns = Collection(branches, flow_graph, serve, doctor, prune_images, clean)
 for _flow in read_flows().flows.values():
     ns.add_task(flow_task(_flow))
 for _build in read_flows().builds.values():

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from common.archive import unpack
 from common.errors import ArtifactError, ConfigError
 from common.fetch import fetch
 from common.files import workspace, write_atomically
 from common.progress import step
 from common.settings import Table
+from common.unpacking import unpack
 
 APPS_TOML = Path(__file__).with_name("apps.toml")
 ARCH = "amd64"

@@ -69,7 +69,7 @@ def lines(outcome: Outcome, *, dry_run: bool) -> Iterator[str]:
         when = max(due for _, due in waiting.values())
         wait = "would wait" if dry_run else "wait"
         yield (
-            f"{len(waiting)} objects ({_megabytes(sum(sizes))}) {wait} for clients to forget the index that named them: "
+            f"{len(waiting)} objects ({_megabytes(sum(sizes))}) {wait} until clients forget the index that named them: "
             f"run this again after {when:%Y-%m-%d %H:%M} UTC"
         )
     if not (outcome.removed or deleted or waiting):

@@ -41,7 +41,7 @@ def test_it_says_what_goes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     pruned(tmp_path)
     said = capsys.readouterr().out
     assert f"{old}: removed from the index" in said
-    assert "3 objects (0.0 MB) wait for clients to forget the index that named them: run this again after 20" in said
+    assert "3 objects (0.0 MB) wait until clients forget the index that named them: run this again after 20" in said
     pruned(tmp_path, min_age="99d")
     assert "3 objects" in capsys.readouterr().out
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.archive import unpack
 from common.errors import ArtifactError, DiskFullError
+from common.unpacking import unpack
 
 EPOCH = 1_700_000_000
 Member = tuple[str, dict[str, Any]]

@@ -100,6 +100,7 @@ def test_a_damaged_status_is_refused(damaged: str) -> None:
         installed(damaged, GOOGLE)
 
 
+@settings(max_examples=30)
 @given(lists)
 def test_a_table_is_read_as_it_was_written(found: tuple[Package, ...]) -> None:
     assert read_table(write_table(found), "x") == found
@@ -120,7 +121,7 @@ def test_what_is_no_table_is_refused(text: str) -> None:
         read_table(text, "gs://x")
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(lists)
 def test_a_bill_of_materials_keeps_to_the_schema(found: tuple[Package, ...]) -> None:
     text = sbom.bill_of_materials(NAME, found, milestone=72, epoch=EPOCH, apps=load_apps())

@@ -9,7 +9,7 @@ import pytest
 from common import tools
 from common.files import ROOT
 from kokoro.sources import Tree
-from tests.support import Checkout, toy_build
+from tests.support import FLOW, Checkout, Finished, toy_build
 
 FakeTool = Callable[..., Path]
 
@@ -62,6 +62,14 @@ def checkout(tmp_path: Path) -> Checkout:
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """A copy of this checkout that no test changes."""
     return copy_of_this_checkout(tmp_path_factory.mktemp("pristine"))
+
+
+@pytest.fixture(scope="session")
+def continuous() -> Finished:
+    """The README's first command has passed in this checkout: out/ has packages, repository and image of bookworm."""
+    finished = Checkout(ROOT).run(*FLOW, timeout=3000)
+    assert finished.code == 0, finished.output
+    return finished
 
 
 @pytest.fixture

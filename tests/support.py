@@ -5,7 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common import tools
+from common.files import ROOT
 from common.waiting import wait_until
+
+BRANCH = "release-R72-11316.B"
+# The README's first command, and where it leaves what it made.
+FLOW = ("invoke", "continuous", "--branch", BRANCH, "--release", "bookworm")
+JOBS = ROOT / "out" / "jobs" / "cros-containers" / "crostini-guest" / "72"
 
 
 @dataclass(frozen=True)

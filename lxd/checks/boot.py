@@ -47,7 +47,7 @@ def image_says_what_it_is(guest: Guest) -> None:
             "release": '. /etc/os-release; echo "$ID $VERSION_CODENAME"',
             "/etc/hostname": "cat /etc/hostname",
             "the kernel's hostname": "uname -n",
-            "/etc/hosts": "getent hosts $(uname -n) | tr -s ' ' | cut -d ' ' -f 2 | head -n 1",
+            "/etc/hosts": "sed 's/#.*//' /etc/hosts | grep --only-matching --word-regexp --max-count=1 -- $(uname -n)",
         }
     )
     found = {name: answer.out.strip() for name, answer in answers.items()}

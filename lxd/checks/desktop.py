@@ -81,7 +81,7 @@ def links_open_on_the_host(guest: Guest) -> None:
     """xdg-open hands http, https, ftp and mailto links to the host's browser, as they are."""
     before = len(guest.user.mock_calls("garcon"))
     schemes = [url.split(":")[0] for url in LINKS_TO_OPEN]
-    asked = "\n".join(f"xdg-mime query default x-scheme-handler/{scheme}" for scheme in schemes)
+    asked = "\n".join(f'echo "$(xdg-mime query default x-scheme-handler/{scheme})"' for scheme in schemes)
     opened = "\n".join(f"xdg-open {shlex.quote(url)} || echo {shlex.quote(url)}" for url in LINKS_TO_OPEN)
     said = login(guest.root, f"{asked}\n{opened}").splitlines()
     wrong = [

@@ -18,27 +18,16 @@ from common.rootfs import Recipe, cached_tar
 from common.serve import Served, serving
 from common.waiting import wait_until
 from lxd.daemon import Lxd, lxd
-from tests.support import Checkout, Finished
+from tests.support import FLOW, JOBS, Checkout, Finished
 
 pytestmark = [pytest.mark.flow, pytest.mark.timeout(3600)]
 
-BRANCH = "release-R72-11316.B"
-FLOW = ("invoke", "continuous", "--branch", BRANCH, "--release", "bookworm")
-JOBS = ROOT / "out" / "jobs" / "cros-containers" / "crostini-guest" / "72"
 STORE = ROOT / "out" / "gs"
 IMAGE = f"lxd/bookworm/{native_arch()}/default"
 
 
 def results() -> dict[str, dict[str, object]]:
     return {path.parent.name: json.loads(path.read_text()) for path in JOBS.glob("*/result.json")}
-
-
-@pytest.fixture(scope="session")
-def continuous() -> Finished:
-    """The flow has passed in this checkout."""
-    finished = Checkout(ROOT).run(*FLOW, timeout=3000)
-    assert finished.code == 0, finished.output
-    return finished
 
 
 @pytest.fixture(scope="session")

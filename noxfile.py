@@ -44,7 +44,7 @@ def tests(session: nox.Session) -> None:
 def system_tests(session: nox.Session) -> None:
     """Tests with the real programs: root, the machine's Debian mirror, LXD. Arguments go to pytest."""
     install(session)
-    chosen = "(root or mirror or lxd) and not flow and not packages"
+    chosen = "(root or mirror or lxd) and not flow and not packages and not incus"
     session.run("pytest", *BOTH_PROCESSORS, "-m", chosen, *session.posargs)
 
 
@@ -59,12 +59,19 @@ def packages_test(session: nox.Session) -> None:
 def flow_test(session: nox.Session) -> None:
     """The whole continuous flow, its published repository and images used by real clients, and killed runs."""
     install(session)
-    session.run("pytest", "-m", "flow", *session.posargs)
+    session.run("pytest", "-m", "flow and not incus", *session.posargs)
+
+
+@nox.session(default=False)
+def incus_test(session: nox.Session) -> None:
+    """What the tests with a real LXD do, with an Incus: its daemon, its client, its view of the published index."""
+    install(session)
+    session.run("pytest", "-m", "incus", *session.posargs)
 
 
 @nox.session
 def lxd_test(session: nox.Session) -> None:
-    """The boot checks: of RESULT_DIR METADATA ROOTFS, or without arguments of every image that has been built."""
+    """The boot checks of images: of all that have been built, of some (`-- --help`), of RESULT_DIR METADATA ROOTFS."""
     install(session)
     session.run("python", "-m", "scripts.lxd_test", *session.posargs)
 

@@ -1,4 +1,4 @@
-"""An LXD to boot images in: the one that runs, inside a project of ours, or one of our own that dies with us."""
+"""An LXD or Incus to boot images in: one that runs, inside a project of ours, or one of our own that dies with us."""
 
 import contextlib
 import socket
@@ -13,26 +13,26 @@ from common.errors import LxdUnavailableError
 from lxd import own, project
 from lxd.client import NO_ANSWER, connect, listens, translated
 from lxd.network import Network
-
-# Where LXD itself keeps its socket: the snap's place and Debian's.
-USUAL = (Path("/var/snap/lxd/common/lxd"), Path("/var/lib/lxd"))
+from lxd.servers import Server
 
 
 @dataclass(frozen=True)
 class Lxd:
-    """An LXD daemon and our project in it.
+    """An LXD daemon (or Incus: see `server`) and our project in it.
 
     Attributes:
         directory: its LXD_DIR, as other programs of this machine reach it while we run (short, whatever it is really).
         project: ours; nothing outside it is touched.
         own: whether it is our own, started for us alone.
         network: what its containers are on; None for a daemon that pulls images.
+        server: which of the two it is.
     """
 
     directory: Path
     project: str
     own: bool
     network: Network | None
+    server: Server = Server.LXD
 
     @property
     def gateway(self) -> str:
@@ -56,36 +56,43 @@ class Lxd:
 
 @contextlib.contextmanager
 def lxd(
-    *, directories: Sequence[Path] = USUAL, parent: Path | None = None, certificates: Path | None = None
+    *,
+    server: Server = Server.LXD,
+    directories: Sequence[Path] | None = None,
+    parent: Path | None = None,
+    certificates: Path | None = None,
 ) -> Iterator[Lxd]:
     """An LXD for as long as the `with` lasts, with an empty project of ours in it.
 
     Our own daemon is bound to the thread that enters here: both end together, however that happens.
 
     Args:
-        directories: the LXD_DIRs where one may be running already.
+        server: which of the two.
+        directories: the LXD_DIRs where one may be running already; the usual ones when None.
         parent: where our own daemon keeps its files (on a disk); the temporary directory when None.
         certificates: a CA list, for image servers of this machine that our own daemon pulls from. It shares this
             machine's network then, and its containers have none.
 
     Raises:
         LxdUnavailableError: none runs, and none can be started.
+        ToolMissingError: no Incus runs, and it is not installed.
         LxdDiedError: it went away while it was used.
         DeadlineError: it did not answer in time.
         CommandError, DiskFullError: it refused something, with its own words.
     """
     with contextlib.ExitStack() as stack:
         stack.enter_context(translated())
-        running = next((directory for directory in directories if _usable(directory)), None)
+        places = server.kind.usual if directories is None else directories
+        running = next((directory for directory in places if _usable(directory)), None)
         if running:
             ours = stack.enter_context(project.ours(running))
-            yield Lxd(running, ours.name, own=False, network=ours.network)
+            yield Lxd(running, ours.name, own=False, network=ours.network, server=server)
             return
-        started = stack.enter_context(own.daemon(parent or Path(tempfile.gettempdir()), certificates))
+        started = stack.enter_context(own.daemon(parent or Path(tempfile.gettempdir()), certificates, server=server))
         ours = stack.enter_context(
             project.ours(started.directory, disposable=True, bridged=certificates is None, namespace=started.namespace)
         )
-        yield Lxd(started.directory, ours.name, own=True, network=ours.network)
+        yield Lxd(started.directory, ours.name, own=True, network=ours.network, server=server)
 
 
 def _usable(directory: Path) -> bool:

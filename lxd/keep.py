@@ -48,5 +48,6 @@ def lines_for(daemon: Lxd, report: Report) -> list[str]:
 
 def enter_command(daemon: Lxd, name: str) -> str:
     """The shell line that opens a shell in a container."""
-    words = ["lxc", "exec", f"--project={daemon.project}", name, "--", "bash", "-l"]
-    return f"LXD_DIR={shlex.quote(str(daemon.directory))} {shlex.join(words)}"
+    kind = daemon.server.kind
+    words = [kind.client, "exec", f"--project={daemon.project}", name, "--", "bash", "-l"]
+    return f"{kind.variable}={shlex.quote(str(daemon.directory))} {shlex.join(words)}"

@@ -1,4 +1,4 @@
-"""An LXD daemon of our own, of which nothing is left afterwards.
+"""An LXD or Incus daemon of our own, of which nothing is left afterwards.
 
 It runs in namespaces of its own (daemon.sh) and is never shut down in order: it is killed with all it holds, the same
 way after a good run and when this process is killed itself.
@@ -7,7 +7,6 @@ way after a good run and when this process is killed itself.
 import contextlib
 import logging
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,10 +17,12 @@ from common.errors import CommandError, DeadlineError, LxdUnavailableError
 from common.files import remove_stale, workspace
 from common.waiting import wait_until
 from lxd.client import NO_ANSWER, connect, listens, translated
+from lxd.servers import Server
 
 log = logging.getLogger(__name__)
 
 PREFIX = "cros-lxd"
+DATA = "data"
 POOL = "pool"
 POOL_SIZE = "40GiB"  # sparse: it takes the space that is used
 START_TIMEOUT = 60.0
@@ -32,7 +33,7 @@ class Own:
     """A daemon of our own.
 
     Attributes:
-        directory: its LXD_DIR, as this machine's programs reach it while we run.
+        directory: its LXD_DIR (or INCUS_DIR), as this machine's programs reach it while we run.
         namespace: of the network its bridges are in (a file below /proc); None when that is this machine's.
     """
 
@@ -41,7 +42,7 @@ class Own:
 
 
 @contextlib.contextmanager
-def daemon(parent: Path, certificates: Path | None = None) -> Iterator[Own]:
+def daemon(parent: Path, certificates: Path | None = None, *, server: Server = Server.LXD) -> Iterator[Own]:
     """Start a daemon with a storage pool.
 
     It has a network of its own, and so nothing of it can be left on this machine, unless it is to pull images.
@@ -49,48 +50,58 @@ def daemon(parent: Path, certificates: Path | None = None) -> Iterator[Own]:
     Args:
         parent: where its files go.
         certificates: the list of CAs it trusts when it pulls images through this machine's network.
+        server: which of the two.
 
     Raises:
         LxdUnavailableError: it cannot be started, with the last lines it said.
+        ToolMissingError: Incus is not installed.
     """
     if os.geteuid() != 0:
-        raise LxdUnavailableError("no LXD runs, and starting one needs root", hint="run as root, or start an LXD")
-    if shutil.which("lxd", path=tools.environment()["PATH"]) is None:
-        raise LxdUnavailableError(
-            "no LXD runs, and the program 'lxd' is not installed", hint="apt-get install lxd lxcfs btrfs-progs"
-        )
+        title = server.kind.title
+        raise LxdUnavailableError(f"no {title} runs, and starting one needs root", hint="run as root, or start one")
+    program = server.kind.find()
     sweep(parent)
     with contextlib.ExitStack() as stack:
         place = stack.enter_context(workspace(PREFIX, parent=parent))
         stack.callback(_remove_cgroup, place.name)
-        data = place / "lxd"
+        data = place / DATA
         data.mkdir(mode=0o711)
         # Through an open directory the socket has a short path, however long the real one is.
         handle = os.open(data, os.O_PATH)
         stack.callback(os.close, handle)
         stack.callback(_wait_until_gone, data)
-        process = stack.enter_context(_started(data, place.name, certificates))
+        process = stack.enter_context(_started(server, program, data, certificates))
         namespace = None if certificates else Path(f"/proc/{process.pid}/ns/net")
         directory = Path(f"/proc/{os.getpid()}/fd/{handle}")
         try:
-            wait_until(lambda: _ready(directory, process), "LXD to start", timeout=START_TIMEOUT, every=0.05)
+            wait_until(
+                lambda: _ready(directory, process, server),
+                f"{server.kind.title} to start",
+                timeout=START_TIMEOUT,
+                every=0.05,
+            )
         except DeadlineError as err:
-            raise _not_started(process) from err
+            raise _not_started(process, server) from err
         _make_pool(directory)
         yield Own(directory, namespace)
 
 
-def _started(data: Path, name: str, certificates: Path | None) -> contextlib.AbstractContextManager[tools.Process]:
+def _started(
+    server: Server, program: Path, data: Path, certificates: Path | None
+) -> contextlib.AbstractContextManager[tools.Process]:
     script = Path(__file__).with_name("daemon.sh")
     network = "shared" if certificates else "own"
-    argv = ["setpriv", "--pdeathsig", "KILL", "--", "sh", str(script)]
-    env = {"SSL_CERT_FILE": str(certificates)} if certificates else {}
-    return tools.started([*argv, "outside", str(os.getpid()), str(data), name, network], env=env, grace=0)
+    argv: list[tools.Arg] = [
+        "setpriv", "--pdeathsig", "KILL", "--",
+        "sh", script, "outside", str(os.getpid()), data, data.parent.name, network,
+        program, server.kind.variable, server.kind.home,
+    ]  # fmt: skip
+    return tools.started(argv, env={"SSL_CERT_FILE": str(certificates)} if certificates else {}, grace=0)
 
 
-def _ready(directory: Path, process: tools.Process) -> bool:
+def _ready(directory: Path, process: tools.Process, server: Server) -> bool:
     if not process.alive():
-        raise _not_started(process)
+        raise _not_started(process, server)
     if not listens(directory):
         return False
     try:
@@ -101,9 +112,9 @@ def _ready(directory: Path, process: tools.Process) -> bool:
         return False
 
 
-def _not_started(process: tools.Process) -> LxdUnavailableError:
+def _not_started(process: tools.Process, server: Server) -> LxdUnavailableError:
     return LxdUnavailableError(
-        "an LXD of our own did not start",
+        f"an {server.kind.title} of our own did not start",
         details=process.tail(),
         hint="./run invoke doctor says what this machine lacks",
     )

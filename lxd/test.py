@@ -19,10 +19,11 @@ from lxd import host, own
 from lxd.about import About
 from lxd.checks import CHECKS, Check, Run
 from lxd.container import import_image
-from lxd.daemon import USUAL, lxd
+from lxd.daemon import lxd
 from lxd.keep import Keep, check_terminal, lines_for, wait_for_person
 from lxd.report import Outcome, Report
 from lxd.repository import serving
+from lxd.servers import Server
 from lxd.tracks import Plan, run_all
 
 
@@ -32,7 +33,8 @@ def check_image(
     results: Path,
     *,
     only: Collection[str] = (),
-    directories: Sequence[Path] = USUAL,
+    server: Server = Server.LXD,
+    directories: Sequence[Path] | None = None,
     parent: Path | None = None,
     mocks: Path = host.MOCKS,
     repository: Path | None = None,
@@ -45,7 +47,8 @@ def check_image(
         rootfs: its rootfs.squashfs.
         results: the directory for sponge_log.xml.
         only: names of the checks to run; all when empty.
-        directories: LXD_DIRs of daemons that may run already.
+        server: what it is booted in.
+        directories: LXD_DIRs of daemons that may run already; the usual ones when None.
         parent: where a daemon of our own keeps its files.
         mocks: what stands for the host's programs.
         repository: the signed apt repository of its milestone; the checks that need one are skipped without.
@@ -66,7 +69,7 @@ def check_image(
         about = About.read(metadata)
         with (
             workspace(own.PREFIX, parent=parent) as place,
-            lxd(directories=directories, parent=parent) as daemon,
+            lxd(server=server, directories=directories, parent=parent) as daemon,
             serving(daemon.listen(), repository) as url,
         ):
             with step("Import the image"):
@@ -112,34 +115,43 @@ def wanted_checks(only: Collection[str]) -> list[Check]:
     return [check for check in CHECKS if not only or check.name in only]
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="lxd/test.py", description=__doc__)
-    parser.add_argument("results", metavar="RESULT_DIR", type=Path, nargs="?", help="where sponge_log.xml is written")
-    parser.add_argument("metadata", metavar="METADATA", type=Path, nargs="?", help="the image's lxd.tar.xz")
-    parser.add_argument("rootfs", metavar="ROOTFS", type=Path, nargs="?", help="the image's rootfs.squashfs")
-    parser.add_argument(
+def parser(prog: str, description: str | None) -> argparse.ArgumentParser:
+    """The command line, with everything optional; scripts/lxd_test.py adds to it."""
+    made = argparse.ArgumentParser(prog=prog, description=description)
+    made.add_argument("results", metavar="RESULT_DIR", type=Path, nargs="?", help="where sponge_log.xml is written")
+    made.add_argument("metadata", metavar="METADATA", type=Path, nargs="?", help="the image's lxd.tar.xz")
+    made.add_argument("rootfs", metavar="ROOTFS", type=Path, nargs="?", help="the image's rootfs.squashfs")
+    made.add_argument(
         "--only", metavar="NAME", action="append", default=[], help="run this check (several times: these)"
     )
-    parser.add_argument(
+    made.add_argument(
+        "--server", type=Server, choices=list(Server), default=Server.LXD, help="what it is booted in (default: lxd)"
+    )
+    made.add_argument(
         "--repository", metavar="DIR", type=Path, help="the apt_signed that the image was built from, to install from"
     )
-    parser.add_argument(
+    made.add_argument(
         "--keep-on-failure", action="store_true", help="leave a container as a failed check left it, and wait"
     )
-    parser.add_argument("--list", action="store_true", help="list the checks and end")
-    return parser
+    made.add_argument("--list", action="store_true", help="list the checks and end")
+    return made
+
+
+def print_checks() -> None:
+    """What --list shows."""
+    for check in CHECKS:
+        print(f"{check.name:27} {', '.join(check.situations):16} {check.summary}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; returns the exit code."""
-    parser = _parser()
-    arguments = parser.parse_args(argv)
+    made = parser("lxd/test.py", __doc__)
+    arguments = made.parse_args(argv)
     if arguments.list:
-        for check in CHECKS:
-            print(f"{check.name:27} {', '.join(check.situations):16} {check.summary}")
+        print_checks()
         return 0
     if arguments.rootfs is None:
-        parser.error("RESULT_DIR, METADATA and ROOTFS are needed")
+        made.error("RESULT_DIR, METADATA and ROOTFS are needed")
     if arguments.keep_on_failure:
         check_terminal()
     configure_logging()
@@ -148,6 +160,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.rootfs,
         arguments.results,
         only=arguments.only,
+        server=arguments.server,
         repository=arguments.repository,
         keep=wait_for_person if arguments.keep_on_failure else None,
     )

@@ -1,38 +1,76 @@
-"""Boot checks of RESULT_DIR METADATA ROOTFS; without arguments, of every image that is at hand for this machine.
+"""Boot checks of RESULT_DIR METADATA ROOTFS; without those, of every image at hand, or of the part that flags name.
 
 At hand are the images in KOKORO_GFILE_DIR inside a Kokoro build, and those the local runner has built at a desk.
 """
 
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.errors import ArtifactError, CheckFailedError, reported
+from common.errors import ArtifactError, CheckFailedError, ImageError, reported
 from common.files import ROOT
 from common.mirror import native_arch
 from common.progress import configure_logging
 from kokoro import env
 from lxd import test
+from lxd.image import SQUASHFS
+from lxd.keep import check_terminal, wait_for_person
 
 
 def main(argv: Sequence[str]) -> int:
-    """Check one image, or all; the exit code of a failed check when one fails."""
-    if argv:
+    """Check one image, or several; the exit code of a failed check when one fails."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    narrowed = [name for name in ("arch", "release", "image_type") if getattr(arguments, name)]
+    if arguments.list:
+        test.print_checks()
+        return 0
+    if arguments.results is not None:
+        if narrowed:
+            parser.error(f"RESULT_DIR METADATA ROOTFS is one image: --{narrowed[0].replace('_', '-')} chooses nothing")
         return test.main(argv)
+    if arguments.keep_on_failure:
+        check_terminal()
     configure_logging()
-    kokoro = env.is_kokoro(env.environment())
-    images = find_images(env.KokoroEnv.read(env.environment()).gfile_dir if kokoro else ROOT / "out" / "jobs")
-    failed = []
-    for image in images:
-        try:
-            report = test.check_image(image / "lxd.tar.xz", image / "rootfs.squashfs", results_of(image))
-            print(f"{image}: {len(report.outcomes)} checks passed in {report.seconds:.1f} s")
-        except CheckFailedError as err:
-            failed.append(err)
-            print(f"{image}: {err}", file=sys.stderr)
+    images = find_images(
+        _place(), arch=arguments.arch or native_arch(), release=arguments.release, image_type=arguments.image_type
+    )
+    failed = [image for image in images if not _passes(image, arguments)]
     if failed:
         raise CheckFailedError(f"{len(failed)} of {len(images)} images failed their boot checks", hint="see above")
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = test.parser("nox -s lxd_test --", __doc__)
+    parser.add_argument("--arch", help="only images of this architecture (default: this machine's)")
+    parser.add_argument("--release", help="only images of this Debian release")
+    parser.add_argument("--image-type", help="only images of this type")
+    return parser
+
+
+def _place() -> Path:
+    environ = env.environment()
+    return env.KokoroEnv.read(environ).gfile_dir if env.is_kokoro(environ) else ROOT / "out" / "jobs"
+
+
+def _passes(image: Path, arguments: argparse.Namespace) -> bool:
+    try:
+        report = test.check_image(
+            image / "lxd.tar.xz",
+            image / SQUASHFS,
+            results_of(image),
+            only=arguments.only,
+            server=arguments.server,
+            repository=arguments.repository,
+            keep=wait_for_person if arguments.keep_on_failure else None,
+        )
+    except (CheckFailedError, ImageError) as err:
+        print(f"{image}: {err}", file=sys.stderr)
+        return False
+    print(f"{image}: {report.summary()}")
+    return True
 
 
 def results_of(image: Path) -> Path:
@@ -42,13 +80,22 @@ def results_of(image: Path) -> Path:
     return place
 
 
-def find_images(root: Path) -> list[Path]:
-    """The directories of images for this machine's architecture. ArtifactError: there is none."""
-    found = sorted(path.parent for path in root.rglob(f"lxd/*/{native_arch()}/*/rootfs.squashfs"))
+def find_images(
+    root: Path, *, arch: str | None = None, release: str | None = None, image_type: str | None = None
+) -> list[Path]:
+    """The directories of images, those of this machine's architecture unless `arch` names one.
+
+    Raises:
+        ArtifactError: there is none.
+    """
+    arch = arch or native_arch()
+    found = sorted(path.parent for path in root.rglob(f"lxd/{release or '*'}/{arch}/{image_type or '*'}/{SQUASHFS}"))
     if not found:
+        asked = " ".join(word for word in (release, arch, image_type) if word)
         raise ArtifactError(
-            f"there is no image for {native_arch()} below {str(root)!r}",
-            hint="./run invoke lxd-container --branch release-R72-11316.B --release bookworm",
+            f"there is no image for {asked} below {str(root)!r}",
+            hint=f"./run invoke lxd-container --branch release-R72-11316.B --release {release or 'bookworm'}"
+            + (f" --arch {arch}" if arch != native_arch() else ""),
         )
     return found
 

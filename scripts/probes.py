@@ -26,8 +26,9 @@ from common.files import ROOT, secret_parent, workspace
 from common.mirror import Mirror
 from common.waiting import wait_until
 from lxd.client import NO_ANSWER, connect
-from lxd.daemon import USUAL
+from lxd.servers import Server
 
+USUAL = Server.LXD.kind.usual
 DEADLINE = 10.0  # seconds, for each program and answer
 DISK_WANTED, DISK_NEEDED = 10, 2  # GB
 MEMORY_WANTED = 2.0  # GB

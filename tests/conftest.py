@@ -9,6 +9,7 @@ import pytest
 from common import tools
 from common.files import ROOT
 from kokoro.sources import Tree
+from lxd.servers import Server
 from tests.support import FLOW, Checkout, Finished, toy_build
 
 FakeTool = Callable[..., Path]
@@ -20,6 +21,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         guests = item.path.match("debs/test_lxd_*.py")
         item.add_marker(pytest.mark.xdist_group("guests" if guests else str(item.path)))
+
+
+@pytest.fixture(params=[Server.LXD, pytest.param(Server.INCUS, marks=pytest.mark.incus)])
+def server(request: pytest.FixtureRequest) -> Server:
+    """LXD, and Incus in the nox session incus_test."""
+    asked: Server = request.param
+    return asked
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from common.rootfs import Recipe, cached_tar
 from common.serve import Served, serving
 from common.waiting import wait_until
 from lxd.daemon import Lxd, lxd
+from lxd.servers import Server
 from tests.support import FLOW, JOBS, Checkout, Finished
 
 pytestmark = [pytest.mark.flow, pytest.mark.timeout(3600)]
@@ -121,37 +122,41 @@ def test_apt_in_a_clean_root_installs_cros_guest_tools(served: Served, tmp_path:
 
 
 @pytest.fixture
-def daemon(served: Served, tmp_path: Path) -> Iterator[Lxd]:
-    """An LXD that trusts our server."""
+def daemon(server: Server, served: Served, tmp_path: Path) -> Iterator[Lxd]:
+    """An LXD, or an Incus, that trusts our server."""
     authorities = tmp_path / "authorities.pem"
     authorities.write_text(served.ca.read_text())
-    with lxd(certificates=authorities) as daemon:
+    with lxd(server=server, certificates=authorities) as daemon:
         yield daemon
 
 
-def test_lxc_launches_debian_bookworm_from_the_published_index(daemon: Lxd, served: Served, tmp_path: Path) -> None:
-    env = {"LXD_DIR": str(daemon.directory), "LXD_CONF": str(tmp_path / "lxc"), "SSL_CERT_FILE": str(served.ca)}
+def test_the_stock_client_launches_debian_bookworm_from_the_published_index(
+    daemon: Lxd, served: Served, tmp_path: Path
+) -> None:
+    kind = daemon.server.kind
+    env = {kind.variable: str(daemon.directory), "SSL_CERT_FILE": str(served.ca)}
+    env |= {kind.variable.replace("DIR", "CONF"): str(tmp_path / "client")}
 
-    def lxc(*words: str) -> str:
-        return tools.capture(["lxc", *words], env=env, timeout=300)
+    def client(*words: str) -> str:
+        return tools.capture([kind.client, *words], env=env, timeout=300)
 
-    lxc("remote", "add", "cros", f"{served.https}/cros-containers-staging/72", "--protocol=simplestreams")
-    listed = lxc("image", "list", "cros:", "--format=csv", "--columns=l")
+    client("remote", "add", "cros", f"{served.https}/cros-containers-staging/72", "--protocol=simplestreams")
+    listed = client("image", "list", "cros:", "--format=csv", "--columns=l")
     assert "debian/bookworm" in listed
     project = f"--project={daemon.project}"
-    lxc("launch", "cros:debian/bookworm", "penguin", project)
-    asks: list[tools.Arg] = ["lxc", "exec", project, "penguin", "--", "systemctl", "is-system-running"]
+    client("launch", "cros:debian/bookworm", "penguin", project)
+    asks: list[tools.Arg] = [kind.client, "exec", project, "penguin", "--", "systemctl", "is-system-running"]
     wait_until(
         lambda: tools.capture(asks, env=env, ok=range(256), timeout=60).strip() == "running",
         "the launched container to run",
         timeout=120,
         every=0.5,
     )
-    said = lxc(
+    said = client(
         "exec", project, "penguin", "--", "dpkg-query", "--show", "--showformat=${db:Status-Abbrev}", "cros-guest-tools"
     )
     assert said.strip() == "ii"
-    assert lxc("exec", project, "penguin", "--", "cat", "/etc/hostname").strip() == "penguin"
+    assert client("exec", project, "penguin", "--", "cat", "/etc/hostname").strip() == "penguin"
 
 
 def leftovers(checkout: Checkout) -> list[str]:

@@ -20,6 +20,7 @@ from lxd import network, own, project
 from lxd.client import connect
 from lxd.container import Container, import_image
 from lxd.daemon import Lxd, lxd
+from lxd.servers import Server
 from tests.conftest import FakeTool
 from tests.lxd.conftest import SplitImage
 
@@ -108,9 +109,11 @@ def assert_connected(daemon: Lxd, image: SplitImage) -> None:
 
 @pytest.mark.lxd
 @pytest.mark.root
-def test_the_bridge_of_our_own_daemon_is_not_on_this_machine(good_image: SplitImage, tmp_path: Path) -> None:
+def test_the_bridge_of_our_own_daemon_is_not_on_this_machine(
+    server: Server, good_image: SplitImage, tmp_path: Path
+) -> None:
     before = bridges()
-    with lxd(directories=[], parent=tmp_path) as daemon:
+    with lxd(server=server, directories=[], parent=tmp_path) as daemon:
         assert_connected(daemon, good_image)
         assert bridges() == before
 
@@ -128,11 +131,11 @@ def test_a_daemon_that_pulls_images_has_this_machines_network_and_no_bridge(tmp_
 
 
 @pytest.fixture
-def machines_daemon(tmp_path: Path) -> Iterator[Path]:
+def machines_daemon(server: Server, tmp_path: Path) -> Iterator[Path]:
     """A daemon in this machine's own network, as a user's is."""
     authorities = tmp_path / "authorities.pem"
     authorities.write_text("")
-    with own.daemon(tmp_path, authorities) as started:
+    with own.daemon(tmp_path, authorities, server=server) as started:
         yield started.directory
 
 

@@ -1,5 +1,6 @@
 """A real LXD finds, verifies and starts what was published, and after the next publication what is newer."""
 
+import contextlib
 import csv
 import datetime as dt
 import hashlib
@@ -21,6 +22,7 @@ from lxd.built import BuiltImage
 from lxd.daemon import Lxd, lxd
 from lxd.metadata import ImageName, write_metadata
 from lxd.publish import publish_images
+from lxd.servers import Server
 from tests.lxd.conftest import SplitImage
 
 pytestmark = [pytest.mark.root, pytest.mark.lxd, pytest.mark.mirror, pytest.mark.timeout(900)]
@@ -31,16 +33,18 @@ NOW = dt.datetime(2026, 11, 24, 12, 10, tzinfo=dt.UTC)
 
 @dataclass(frozen=True)
 class Client:
-    """lxc, with our daemon, our certificate, and the published tree's URL."""
+    """lxc or incus, with our daemon, our certificate, and the published tree's URL."""
 
     daemon: Lxd
     config: Path
     ca: Path
     url: str
 
-    def lxc(self, *words: str) -> str:
-        env = {"LXD_DIR": str(self.daemon.directory), "LXD_CONF": str(self.config), "SSL_CERT_FILE": str(self.ca)}
-        return tools.capture(["lxc", *words], env=env, timeout=300)
+    def run(self, *words: str) -> str:
+        kind = self.daemon.server.kind
+        env = {"SSL_CERT_FILE": str(self.ca), kind.variable: str(self.daemon.directory)}
+        env |= {kind.variable.replace("DIR", "CONF"): str(self.config)}
+        return tools.capture([kind.client, *words], env=env, timeout=300)
 
 
 @pytest.fixture
@@ -50,10 +54,22 @@ def store(tmp_path: Path) -> Path:
     return store
 
 
+@contextlib.contextmanager
+def client_of(server: Server, store: Path, place: Path) -> Iterator[Client]:
+    """A client of what `store` serves."""
+    with (
+        serving(store, state=place / "serve") as served,
+        lxd(server=server, certificates=served.ca) as daemon,
+    ):
+        client = Client(daemon, place / "client", served.ca, f"{served.https}/cros-containers-staging/72")
+        client.run("remote", "add", "cros", client.url, "--protocol=simplestreams")
+        yield client
+
+
 @pytest.fixture
 def client(store: Path, tmp_path: Path) -> Iterator[Client]:
-    with serving(store, state=tmp_path / "serve") as served, lxd(certificates=served.ca) as daemon:
-        yield Client(daemon, tmp_path / "lxc", served.ca, f"{served.https}/cros-containers-staging/72")
+    with client_of(Server.LXD, store, tmp_path) as client:
+        yield client
 
 
 def publish(store: Path, folder: Path, image: SplitImage, *, created: int) -> str:
@@ -73,25 +89,37 @@ def forget_index(client: Client) -> None:
     cache.mkdir()
 
 
-def test_lxc_refreshes_through_the_delta_and_starts_the_newest_version(
+def test_lxd_refreshes_through_the_delta_and_starts_the_newest_version(
     store: Path, client: Client, good_image: SplitImage, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     older = publish(store, tmp_path / "older", good_image, created=1)
-    client.lxc("remote", "add", "cros", client.url, "--protocol=simplestreams")
     project = f"--project={client.daemon.project}"
-    client.lxc("image", "copy", "cros:debian/bookworm", "local:", "--auto-update", project)
+    client.run("image", "copy", "cros:debian/bookworm", "local:", "--auto-update", project)
     newer = publish(store, tmp_path / "newer", good_image, created=2)
     forget_index(client)
     caplog.set_level(logging.DEBUG, "common.serve")
-    client.lxc("image", "refresh", older, project)
+    client.run("image", "refresh", older, project)
     requested = re.findall("/20261124_12:11/(\\S+)", caplog.text)
     assert requested == ["lxd.tar.xz", "rootfs.20261124_12:10.vcdiff"]
-    rows = list(csv.reader(io.StringIO(client.lxc("image", "list", "cros:", "--format=csv", "--columns=Fl"))))
+    rows = list(csv.reader(io.StringIO(client.run("image", "list", "cros:", "--format=csv", "--columns=Fl"))))
     assert {row[0] for row in rows} == {older, newer}
     assert [row[1].split(" ")[0] for row in rows if row[0] == newer] == ["debian/bookworm"]
-    client.lxc("launch", "cros:debian/bookworm", "penguin", project)
-    shown = client.lxc("query", f"/1.0/instances/penguin?project={client.daemon.project}")
+    client.run("launch", "cros:debian/bookworm", "penguin", project)
+    shown = client.run("query", f"/1.0/instances/penguin?project={client.daemon.project}")
     assert newer in shown
     assert '"status": "Running"' in shown
-    assert client.lxc("exec", project, "penguin", "--", "cat", "/etc/hostname").strip() == "penguin"
-    assert "DHCP=yes" in client.lxc("exec", project, "penguin", "--", "cat", "/etc/systemd/network/eth0.network")
+    assert client.run("exec", project, "penguin", "--", "cat", "/etc/hostname").strip() == "penguin"
+    assert "DHCP=yes" in client.run("exec", project, "penguin", "--", "cat", "/etc/systemd/network/eth0.network")
+
+
+@pytest.mark.incus
+def test_incus_starts_the_newest_version(store: Path, good_image: SplitImage, tmp_path: Path) -> None:
+    publish(store, tmp_path / "older", good_image, created=1)
+    newer = publish(store, tmp_path / "newer", good_image, created=2)
+    with client_of(Server.INCUS, store, tmp_path) as client:
+        project = f"--project={client.daemon.project}"
+        client.run("launch", "cros:debian/bookworm", "penguin", project)
+        shown = client.run("query", f"/1.0/instances/penguin?project={client.daemon.project}")
+        assert newer in shown
+        assert '"status": "Running"' in shown
+        assert client.run("exec", project, "penguin", "--", "cat", "/etc/hostname").strip() == "penguin"

@@ -14,6 +14,7 @@ from common.errors import CheckFailedError, ImageError
 from lxd import host
 from lxd.checks import CHECKS, Situation
 from lxd.report import FILE
+from lxd.servers import Server
 from lxd.test import check_image
 from tests.lxd.conftest import SOMMELIER, Change, MakeImage, SplitImage
 
@@ -56,8 +57,8 @@ def check_broken(image: SplitImage, tmp_path: Path, mocks: Path = host.MOCKS) ->
     return found
 
 
-def test_a_good_image_passes_all_of_them(good_image: SplitImage, tmp_path: Path) -> None:
-    report = check_image(good_image.metadata, good_image.rootfs, tmp_path, only=SMALL, parent=tmp_path)
+def test_a_good_image_passes_all_of_them(server: Server, good_image: SplitImage, tmp_path: Path) -> None:
+    report = check_image(good_image.metadata, good_image.rootfs, tmp_path, server=server, only=SMALL, parent=tmp_path)
     wanted = {(situation, check.name) for check in CHECKS for situation in check.situations if check.name in SMALL}
     assert {(outcome.situation, outcome.name) for outcome in report.outcomes} == wanted
     assert not any(outcome.failure or outcome.skipped for outcome in report.outcomes)

@@ -7,8 +7,8 @@ from common.mirror import native_arch
 from scripts import lxd_test
 
 
-def image(root: Path, job: str, release: str, arch: str) -> Path:
-    place = root / job / "artifacts" / "lxd" / release / arch / "default"
+def image(root: Path, job: str, release: str, arch: str, kind: str = "default") -> Path:
+    place = root / job / "artifacts" / "lxd" / release / arch / kind
     place.mkdir(parents=True)
     (place / "rootfs.squashfs").touch()
     return place
@@ -18,6 +18,26 @@ def test_images_of_this_machines_architecture_are_found(tmp_path: Path) -> None:
     wanted = [image(tmp_path, "72/a", "bookworm", native_arch()), image(tmp_path, "72/b", "trixie", native_arch())]
     image(tmp_path, "72/c", "trixie", "riscv64")
     assert lxd_test.find_images(tmp_path) == wanted
+
+
+def test_arguments_narrow_them(tmp_path: Path) -> None:
+    bookworm = image(tmp_path, "72/a", "bookworm", native_arch())
+    tests = image(tmp_path, "72/a", "bookworm", native_arch(), "test")
+    trixie = image(tmp_path, "72/b", "trixie", native_arch())
+    foreign = image(tmp_path, "72/c", "trixie", "riscv64")
+    assert lxd_test.find_images(tmp_path, release="trixie") == [trixie]
+    assert lxd_test.find_images(tmp_path, image_type="default") == [bookworm, trixie]
+    assert lxd_test.find_images(tmp_path, release="bookworm", image_type="test") == [tests]
+    assert lxd_test.find_images(tmp_path, arch="riscv64") == [foreign]
+    with pytest.raises(ArtifactError, match="no image for bullseye riscv64 below") as caught:
+        lxd_test.find_images(tmp_path, release="bullseye", arch="riscv64")
+    assert caught.value.hint.endswith("--release bullseye --arch riscv64")
+
+
+def test_flags_that_choose_images_are_refused_with_one_image(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        lxd_test.main(["results", "lxd.tar.xz", "rootfs.squashfs", "--image-type", "test"])
+    assert "--image-type chooses nothing" in capsys.readouterr().err
 
 
 def test_no_image_is_said_with_the_command_that_makes_one(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What an image says of itself in its metadata.yaml: the checks depend on it."""
 
+import lzma
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,11 +38,11 @@ class About:
             with tarfile.open(metadata) as tar:
                 file = tar.extractfile("metadata.yaml")
                 found = yaml.safe_load(file.read()) if file else None
-        except (tarfile.TarError, EOFError, KeyError, yaml.YAMLError) as err:
+        except (tarfile.TarError, lzma.LZMAError, EOFError, KeyError, ValueError, yaml.YAMLError) as err:
             raise ImageError(f"{str(metadata)!r} is no LXD image's metadata: {err}", hint=hint) from err
-        if not isinstance(found, dict):
+        said = (found.get("properties") or {}) if isinstance(found, dict) else None
+        if not isinstance(said, dict):
             raise ImageError(f"{str(metadata)!r} has no metadata.yaml that says anything", hint=hint)
-        said = found.get("properties") or {}
         return cls(
             release=str(said.get("release", "")),
             type=str(said.get("variant", DEFAULT_TYPE)),

@@ -86,7 +86,7 @@ class Check:
     after: tuple[str, ...] = ()
     releases: tuple[str, ...] = ()
     types: tuple[str, ...] = ()
-    lacking: Callable[[Guest], str] = lambda guest: ""  # noqa: ARG005
+    lacking: Callable[[Guest], str] = lambda _guest: ""
 
     def is_for(self, about: About) -> bool:
         """Whether it is for such an image. One that does not say what it is gets every check."""
@@ -103,7 +103,7 @@ def check(
     after: Collection[str] = (),
     releases: Collection[str] = (),
     types: Collection[str] = (),
-    lacking: Callable[[Guest], str] = lambda guest: "",  # noqa: ARG005
+    lacking: Callable[[Guest], str] = lambda _guest: "",
 ) -> Callable[[Function], Function]:
     """List a function as a check, run in these situations in the order of the list; its docstring is the summary."""
 

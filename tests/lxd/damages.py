@@ -85,3 +85,9 @@ def _read() -> list[Damage]:
 
 
 DAMAGES = _read()
+# Checks that are seen red in test_tracks.py, where the image is broken before it boots, and in tests of their own in
+# test_checks.py.
+ELSEWHERE = {
+    "system-boots", "user-made", "starts-in-time", "apt-refuses-what-was-changed", "stops-cleanly", "starts-again",
+    "journal-is-kept", "no-unit-failed-at-the-end",
+}  # fmt: skip

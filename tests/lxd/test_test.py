@@ -12,6 +12,7 @@ from lxd.checks import CHECKS
 from lxd.report import FILE
 from lxd.test import check_image, main, wanted_checks
 from tests.lxd.conftest import SplitImage
+from tests.lxd.damages import DAMAGES, ELSEWHERE
 
 SCRIPT = ROOT / "lxd" / "test.py"
 
@@ -28,6 +29,10 @@ def test_check_names_are_unique_and_the_docs_name_them_all() -> None:
     assert len(names) == len(set(names))
     text = (ROOT / "docs" / "boot-checks.md").read_text()
     assert [name for name in names if f"`{name}`" not in text] == []
+
+
+def test_each_check_is_seen_red() -> None:
+    assert {damage.check for damage in DAMAGES} | ELSEWHERE == {check.name for check in CHECKS}
 
 
 def test_an_unknown_check_is_refused_with_the_nearest() -> None:
@@ -49,6 +54,14 @@ def test_the_script_runs_from_anywhere_and_ends_with_the_error_code(tmp_path: Pa
     assert "hint: ./run invoke lxd-container" in caught.value.details
     with pytest.raises(CommandError, match="exited with 2"):
         tools.run([sys.executable, SCRIPT], cwd=tmp_path, quiet=True)
+
+
+def test_a_directory_that_is_no_repository_is_named(tmp_path: Path) -> None:
+    for name in ("lxd.tar.xz", "rootfs.squashfs"):
+        (tmp_path / name).touch()
+    with pytest.raises(ArtifactError, match="no apt repository") as caught:
+        check_image(tmp_path / "lxd.tar.xz", tmp_path / "rootfs.squashfs", tmp_path, repository=tmp_path)
+    assert "apt-signer" in caught.value.hint
 
 
 @pytest.mark.lxd

@@ -11,7 +11,7 @@ import pytest
 from junitparser import JUnitXml
 
 from common.errors import CheckFailedError, ImageError
-from lxd import host
+from lxd import container, host
 from lxd.checks import CHECKS, Situation
 from lxd.report import FILE
 from lxd.servers import Server
@@ -105,11 +105,30 @@ def test_a_sommelier_that_crashes_and_a_gpu_that_is_not_seen(make_image: MakeIma
     assert "SOMMELIER_GLAMOR" in found["gpu", "gpu-set"]
 
 
+def test_a_system_that_does_not_finish_starting(
+    make_image: MakeImage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(container, "BOOT_TIMEOUT", 5.0)
+    unit = "etc/systemd/system/endless.service"
+    files = {unit: "[Service]\nType=oneshot\nTimeoutStartSec=infinity\nExecStart=sleep infinity\n"}
+    links = {"etc/systemd/system/multi-user.target.wants/endless.service": f"/{unit}"}
+    image = make_image("endless", Change(files, links))
+    with pytest.raises(CheckFailedError):
+        check_image(image.metadata, image.rootfs, tmp_path, only=["sftp-waits"], parent=tmp_path)
+    found = failures(tmp_path)
+    assert set(found) == {("bare", "system-boots")}
+    assert "the system did not start in 5 s" in found["bare", "system-boots"]
+    assert "endless.service" in found["bare", "system-boots"]
+
+
 def test_no_user_can_be_made(make_image: MakeImage, tmp_path: Path) -> None:
     unit = "etc/systemd/system/no-floppy.service"
     files = {unit: "[Service]\nType=oneshot\nExecStart=-/usr/sbin/groupdel floppy\n"}
     links = {"etc/systemd/system/multi-user.target.wants/no-floppy.service": f"/{unit}"}
-    found = check_broken(make_image("no-floppy", Change(files, links)), tmp_path)
+    image = make_image("no-floppy", Change(files, links))
+    with pytest.raises(CheckFailedError):
+        check_image(image.metadata, image.rootfs, tmp_path, only=["user-services-run"], parent=tmp_path)
+    found = failures(tmp_path)
     assert set(found) == {("host", "user-made"), ("gpu", "user-made")}
     assert "the image lacks the groups floppy" in found["host", "user-made"]
     skipped = [case.name for suite in JUnitXml.fromfile(str(tmp_path / FILE)) for case in suite if case.is_skipped]

@@ -67,14 +67,13 @@ def test_the_command_enters_the_container_as_it_was_left(good_image: SplitImage,
         what, command = lines
         assert "sudo-asks-nothing failed in check-host" in what
         env = {"LXD_CONF": str(tmp_path / "lxc")}
-        seen.append(tools.capture(["sh", "-c", command], stdin="uname -n; loginctl list-users\n", env=env, timeout=60))
+        seen.append(tools.capture(["sh", "-c", command], stdin="loginctl list-users\n", env=env, timeout=60))
 
     # A small image has no sudo.
     only = ["sudo-asks-nothing", "user-is-in-groups"]
     with pytest.raises(CheckFailedError, match=r"1 of 4 boot checks failed: sudo-asks-nothing \(host\)"):
         check_image(good_image.metadata, good_image.rootfs, tmp_path, only=only, parent=tmp_path, keep=enter)
     [said] = seen
-    assert said.splitlines()[0] == "check-host"
     assert "testuser" in said
     report = (tmp_path / "sponge_log.xml").read_text()
     assert "check-host is kept as sudo-asks-nothing left it" in report

@@ -20,6 +20,7 @@ MATRIX = {
     "force": "run every job, even with nothing changed",
     "jobs": "how many jobs run at the same time; 0: as many as there are processors",
     "out": "directory for everything that is made (default: out)",
+    "storage": "where the buckets are: directory (gs/ below --out), or gcs (Google Cloud Storage)",
 }
 PRUNE = {
     "branch": MATRIX["branch"],
@@ -41,10 +42,11 @@ def build_task(build: Build) -> Task[Any]:
     def body(
         _c: Context, branch: str = "", release: Words = None, arch: Words = None,
         image_type: Words = None, deps: bool = True, force: bool = False, jobs: int = 0, out: str = "",
+        storage: str = "directory",
     ) -> None:  # fmt: skip
         with reported():
             desk.build(build, deps=deps, matrix=desk.Matrix.of(branch, release, arch, image_type), force=force,
-                       parallel=jobs, out=out)  # fmt: skip
+                       parallel=jobs, out=out, storage=storage)  # fmt: skip
 
     help_deps = "--no-deps refuses to make what it misses, and names that"
     return _named(body, build.task, build.summary, {**MATRIX, "deps": help_deps})
@@ -55,12 +57,11 @@ def flow_task(flow: Flow) -> Task[Any]:
 
     def body(
         _c: Context, branch: str = "", release: Words = None, arch: Words = None,
-        image_type: Words = None, force: bool = False, jobs: int = 0, out: str = "",
+        image_type: Words = None, force: bool = False, jobs: int = 0, out: str = "", storage: str = "directory",
     ) -> None:  # fmt: skip
         with reported():
-            desk.flow(
-                flow, matrix=desk.Matrix.of(branch, release, arch, image_type), force=force, parallel=jobs, out=out
-            )
+            desk.flow(flow, matrix=desk.Matrix.of(branch, release, arch, image_type), force=force, parallel=jobs,
+                      out=out, storage=storage)  # fmt: skip
 
     return _named(body, flow.name, flow.summary, MATRIX)
 

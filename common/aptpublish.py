@@ -13,6 +13,7 @@ from common.bucket import ABSENT, Bucket, Kind
 from common.errors import ConflictError, SigningError
 from common.files import workspace
 from common.manifest import Manifest
+from common.parallel import in_parallel
 from common.publication import Item, Published, publish
 from common.signing import verify
 
@@ -83,10 +84,10 @@ def items_of(
     The pool is of all codenames, so that it goes with the first.
     """
     wanted = (f"dists/{codename}/", KEYRING, *(["pool/"] if with_pool else []))
-    paths = [entry.path for entry in manifest.entries if entry.path.startswith(wanted)]
-    paths.sort(key=lambda path: (rank(path), path))
-    items = [Item(target.name(path), root / path) for path in paths]
-    fixed = sum(rank(path) <= 1 for path in paths)
+    entries = [entry for entry in manifest.entries if entry.path.startswith(wanted)]
+    items = [Item(target.name(each.path), root / each.path, each.sha256, rank(each.path)) for each in entries]
+    items.sort(key=lambda item: (item.rank, item.name))
+    fixed = sum(item.rank <= 1 for item in items)
     return items[:fixed], items[fixed:-1], items[-1]
 
 
@@ -113,12 +114,13 @@ def _check_published(target: Target, codename: str, text: str) -> int:
 
 def _check_pool(target: Target, manifest: Manifest) -> None:
     """Refuse a package whose name is taken by other content, before anything is uploaded."""
-    wrong = []
-    for entry in manifest.entries:
-        if entry.path.startswith("pool/"):
-            have = target.bucket.stat(target.name(entry.path))
-            if have is not None and have.sha256 != entry.sha256:
-                wrong.append(f"{entry.path}: there {have.sha256}, ours {entry.sha256}")
+    pool = [entry for entry in manifest.entries if entry.path.startswith("pool/")]
+    there = target.bucket.stats([target.name(entry.path) for entry in pool])
+    wrong = [
+        f"{entry.path}: there {have.sha256}, ours {entry.sha256}"
+        for entry in pool
+        if (have := there.get(target.name(entry.path))) and have.sha256 != entry.sha256
+    ]
     if wrong:
         raise ConflictError(
             f"{target.bucket.url}/{target.prefix} has {wrong[0].split(':')[0]!r} with other content",
@@ -160,8 +162,7 @@ def prune_by_hash(target: Target, codename: str, text: str, *, now: dt.datetime)
     if since != known:
         note = json.dumps(since, indent=1, sort_keys=True) + "\n"
         target.bucket.upload(note.encode(), target.name(f"{dist}/{SUPERSEDED}"), kind=Kind.POINTER)
-    for name in gone:
-        target.bucket.delete(name)
+    in_parallel(target.bucket.delete, gone, threads=target.bucket.threads)
     return gone
 
 

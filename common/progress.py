@@ -22,12 +22,13 @@ FILE_VARIABLE = "CROS_PROGRESS_FILE"
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a job is: the step, and `done` of `total` units of it (0 of 0 when nobody knows)."""
+    """Where a job is: the step, `done` of `total` units of it (0 of 0 when nobody knows), and units a second."""
 
     step: str
     done: int = 0
     total: int = 0
     unit: str = ""
+    rate: float = 0.0
 
 
 def configure_logging(*, verbose: bool = False) -> None:
@@ -54,9 +55,14 @@ def step(name: str) -> Iterator[None]:
     log.info("%s: %.1f s", name, time.monotonic() - start)
 
 
-def report(name: str, done: int, total: int, unit: str = "bytes") -> None:
-    """Say how far the step `name` is."""
-    _write(Progress(name, done, total, unit))
+def report(name: str, done: int, total: int, unit: str = "bytes", *, rate: float = 0.0) -> None:
+    """Say how far the step `name` is, and how many units it does in a second, where that is known."""
+    _write(Progress(name, done, total, unit, rate))
+
+
+def is_listened_to() -> bool:
+    """Whether a local runner shows what we report."""
+    return FILE_VARIABLE in os.environ
 
 
 def _write(progress: Progress) -> None:

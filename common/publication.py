@@ -1,20 +1,41 @@
 """Publishing in the order that never shows a reader half of it: what a pointer names first, the pointer last."""
 
+import hashlib
+import itertools
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from common.bucket import ABSENT, Bucket, Kind, Source, moved
-from common.errors import ArtifactError
-from common.progress import report
+from common.bucket import ABSENT, Bucket, Kind, Source, Stat, moved, other_content
+from common.errors import ArtifactError, ConflictError, DeadlineError
+from common.files import sha256_of
+from common.parallel import in_parallel
+from common.transfer import transfer
+from common.waiting import wait_until
+
+log = logging.getLogger(__name__)
+
+# How long whoever has claimed a pointer may take to move it before the next one takes over, in seconds.
+CLAIM = 10.0
+_ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
 class Item:
-    """Something to publish: an object's name, and where its content is."""
+    """Something to publish.
+
+    Attributes:
+        name: the object's.
+        source: where its content is.
+        sha256: of that content, where the caller has checked it; else it is digested when that matters.
+        rank: those of a lower rank are all there before the first of a higher one is begun.
+    """
 
     name: str
     source: Source
+    sha256: str = ""
+    rank: int = 0
 
     @property
     def size(self) -> int:
@@ -27,6 +48,16 @@ class Item:
             raise ArtifactError(
                 f"{self.source} cannot be read: {err.strerror}", hint="run the job that makes it"
             ) from err
+
+    def digest(self) -> str:
+        """Its SHA-256 in hex."""
+        if self.sha256:
+            return self.sha256
+        return hashlib.sha256(self.source).hexdigest() if isinstance(self.source, bytes) else sha256_of(self.source)
+
+    def is_at(self, have: Stat | None) -> bool:
+        """Whether an object has this content already, for good."""
+        return have is not None and not have.claimed and have.size == self.size and have.sha256 == self.digest()
 
 
 @dataclass(frozen=True)
@@ -52,9 +83,8 @@ def note(bucket: Bucket, pointers: Sequence[str], objects: Mapping[str, int], re
         report: what it did, for people.
     """
     place = bucket.url.removeprefix("gs://")
-    held = {name: bucket.stat(name) for name in pointers}
     said = {
-        "pointers": {f"{place}/{name}": stat.sha256 for name, stat in held.items() if stat},
+        "pointers": {f"{place}/{name}": stat.sha256 for name, stat in bucket.stats(pointers).items()},
         "objects": {f"{place}/{name}": size for name, size in objects.items()},
         "report": report,
     }
@@ -70,7 +100,10 @@ def publish(
     if_generation: int,
     publisher: str,
 ) -> Published:
-    """Upload what a pointer will name, in this order, and the pointer last: that is the moment all of it is visible.
+    """Upload what a pointer will name, and the pointer last: that is the moment all of it is visible.
+
+    Of several publishers who began with the same pointer one wins. The others stop before they have changed anything
+    that a reader can see, and may begin again on top of it. Objects of one rank are uploaded in parallel.
 
     Args:
         bucket: where to.
@@ -81,26 +114,134 @@ def publish(
         publisher: who publishes, for the message of whoever comes second.
 
     Raises:
-        ConflictError: somebody else moved the pointer meanwhile, or an immutable object exists with other content.
-        ArtifactError: a file is missing.
+        ConflictError: somebody else moved the pointer meanwhile, or immutable objects exist with other content.
+        ArtifactError: a file is missing, or is not what the caller has checked.
     """
-    total = sum(item.size for item in (*immutable, *mutable, pointer))
-    done = uploaded = size = 0
+    return _Publication(bucket, pointer, if_generation, publisher).run(immutable, mutable)
 
-    def put(item: Item, kind: Kind, generation: int | None = None) -> None:
-        nonlocal done, uploaded, size
-        changed = bucket.upload(
-            item.source, item.name, kind=kind, if_generation=generation, publisher=publisher
-        ).changed
-        uploaded, size, done = uploaded + changed, size + changed * item.size, done + item.size
-        report(f"Publish to {bucket.url}", done, total)
 
-    for item in immutable:
-        put(item, Kind.IMMUTABLE)
-    have = bucket.stat(pointer.name)
-    if (have.generation if have else ABSENT) != if_generation:
-        raise moved(bucket.url, pointer.name, have)  # before the mutable ones, so that they stay with their pointer
-    for item in mutable:
-        put(item, Kind.POINTER)
-    put(pointer, Kind.POINTER, if_generation)
-    return Published(uploaded, len(immutable) + len(mutable) + 1 - uploaded, size)
+@dataclass
+class _Publication:
+    """One publication, and what it has done so far."""
+
+    bucket: Bucket
+    pointer: Item
+    base: int
+    publisher: str
+    have: Mapping[str, Stat] = field(default_factory=dict)
+
+    def run(self, immutable: Sequence[Item], mutable: Sequence[Item]) -> Published:
+        items = (*immutable, *mutable, self.pointer)
+        sizes = {item.name: item.size for item in items}  # what is missing is found before anything is uploaded
+        self.have = self.bucket.stats(list(sizes))
+        wanted = {item.name for item in items if not item.is_at(self.have.get(item.name))}
+        self._check(immutable, wanted)
+        total = sum(sizes[name] for name in wanted)
+        if wanted:
+            with transfer(f"Publish to {self.bucket.url}", total) as told:
+                self._each(immutable, wanted, lambda item: self._upload(item, Kind.IMMUTABLE, ABSENT, told))
+                fence = self._replace(mutable, wanted, told)
+                if self.pointer.name in wanted or fence != self.base:
+                    self._upload(self.pointer, Kind.POINTER, fence, told)
+        return Published(len(wanted), len(sizes) - len(wanted), total)
+
+    def _check(self, immutable: Sequence[Item], wanted: set[str]) -> None:
+        """Refuse what cannot end well before anything is uploaded."""
+        taken = [
+            other_content(self.bucket.url, self.have[item.name], item.size, item.digest())
+            for item in immutable
+            if item.name in wanted and item.name in self.have
+        ]
+        if taken:
+            details = "\n".join(line for err in taken for line in (err.what, err.details))
+            raise ConflictError(taken[0].what, details=details, hint=taken[0].hint)
+        if self.pointer.name in wanted:
+            self._check_pointer(self.have.get(self.pointer.name), self.base)
+
+    def _check_pointer(self, have: Stat | None, wanted: int) -> None:
+        if _generation(have) != wanted:
+            raise moved(self.bucket.url, self.pointer.name, have)
+
+    def _upload(self, item: Item, kind: Kind, generation: int, told: Callable[[int], None]) -> None:
+        self.bucket.upload(
+            item.source, item.name, kind=kind, if_generation=generation, publisher=self.publisher, sha256=item.sha256,
+            on_bytes=told,
+        )  # fmt: skip
+
+    def _each(self, items: Iterable[Item], wanted: set[str], work: Callable[[Item], None]) -> None:
+        for wave in _waves(item for item in items if item.name in wanted):
+            in_parallel(work, wave, threads=self.bucket.threads)
+
+    def _replace(self, mutable: Sequence[Item], wanted: set[str], told: Callable[[int], None]) -> int:
+        """Replace the mutable objects; the generation the pointer has to have then."""
+        have = self.bucket.stat(self.pointer.name)
+        self._check_pointer(have, self.base)
+        replaced = [item for item in mutable if item.name in wanted]
+        if have is None:
+            return self._create(replaced, told)
+        if not mutable or not (replaced or have.claimed):
+            return self.base
+        if have.claimed:
+            self._wait_for(have)
+        fence = self.bucket.claim(self.pointer.name, if_generation=self.base, publisher=self.publisher).generation
+        if have.claimed:  # what he has not finished writing must come too late
+            in_parallel(self._fence, mutable, threads=self.bucket.threads)
+        for wave in _waves(mutable if have.claimed else replaced):
+            in_parallel(lambda item: self._swap(item, fence, told), wave, threads=self.bucket.threads)
+        return fence
+
+    def _create(self, mutable: Sequence[Item], told: Callable[[int], None]) -> int:
+        """The mutable objects where there is no pointer to claim: whoever gets the first one in goes on alone."""
+
+        def put(item: Item) -> None:
+            self._upload(item, Kind.POINTER, _generation(self.have.get(item.name)), told)
+
+        for number, wave in enumerate(_waves(mutable)):
+            first, rest = (wave[:1], wave[1:]) if number == 0 else ([], wave)
+            for item in first:
+                put(item)
+            in_parallel(put, rest, threads=self.bucket.threads)
+        return ABSENT
+
+    def _wait_for(self, have: Stat) -> None:
+        """Let somebody who is about to move the pointer do so; one who was killed is overtaken after CLAIM seconds."""
+        name, what = self.pointer.name, f"{have.publisher!r} to finish publishing {self.pointer.name}"
+        log.info("waiting for %s", what)
+        try:
+            wait_until(lambda: _generation(self.bucket.stat(name)) != self.base, what, timeout=CLAIM, every=0.2)
+        except DeadlineError:
+            log.info("%r has not finished in %g s; going on without", have.publisher, CLAIM)
+            return
+        raise moved(self.bucket.url, name, self.bucket.stat(name))
+
+    def _fence(self, item: Item) -> None:
+        have = self.bucket.stat(item.name)
+        if have is not None:
+            self.bucket.claim(item.name, if_generation=have.generation, publisher=self.publisher)
+
+    def _swap(self, item: Item, fence: int, told: Callable[[int], None]) -> None:
+        """Replace one object, as long as the pointer is ours.
+
+        The generation it replaces is looked up before the pointer is: should somebody claim the pointer after that
+        look, and write this object before we do, then ours is refused.
+        """
+        for attempt in range(1, _ATTEMPTS + 1):
+            generation = _generation(self.bucket.stat(item.name))
+            self._check_pointer(self.bucket.stat(self.pointer.name), fence)
+            try:
+                return self._upload(item, Kind.POINTER, generation, told)
+            except ConflictError:
+                if attempt == _ATTEMPTS:
+                    raise
+        raise AssertionError("not reached")
+
+
+def _generation(stat: Stat | None) -> int:
+    return stat.generation if stat else ABSENT
+
+
+def _waves(items: Iterable[Item]) -> Iterator[list[Item]]:
+    """The items by rank, the largest of each rank first, so that none is waited for alone in the end."""
+    ranked = sorted(items, key=lambda item: (item.rank, -item.size))
+    for _rank, wave in itertools.groupby(ranked, key=lambda item: item.rank):
+        yield list(wave)

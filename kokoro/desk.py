@@ -14,6 +14,7 @@ from rich.table import Table
 from common.branches import find_branch, jobs_table
 from common.errors import UsageError
 from common.files import ROOT, write_atomically
+from common.store import GCS, Storage
 from kokoro import env
 from kokoro.flows import Build, Flow, Selection, read_flows
 
@@ -52,7 +53,9 @@ class Matrix:
         )  # fmt: skip
 
 
-def build(build: Build, *, matrix: Matrix, deps: bool, force: bool, parallel: int, out: str) -> None:
+def build(
+    build: Build, *, matrix: Matrix, deps: bool, force: bool, parallel: int, out: str, storage: str = Storage.DIRECTORY
+) -> None:
     """Run one build: as itself where Kokoro's environment says so, else through the local runner."""
     environ = env.environment()
     if env.is_kokoro(environ):
@@ -65,26 +68,32 @@ def build(build: Build, *, matrix: Matrix, deps: bool, force: bool, parallel: in
             )
         said = {
             "BRANCH": matrix.branch, "RELEASES": " ".join(matrix.releases), "ARCHES": " ".join(matrix.arches),
-            "IMAGE_TYPES": " ".join(matrix.image_types),
+            "IMAGE_TYPES": " ".join(matrix.image_types), env.STORE_VARIABLE: GCS if storage == Storage.GCS else "",
         }  # fmt: skip
         run_build(build.name, {**environ, **{name: value for name, value in said.items() if value}})
         return
-    _run(read_flows().flow_of(build.name), matrix, only=build.name, deps=deps, force=force, parallel=parallel, out=out)
+    _run(read_flows().flow_of(build.name), matrix, only=build.name, deps=deps, force=force, parallel=parallel, out=out,
+         storage=storage)  # fmt: skip
 
 
-def flow(flow: Flow, *, matrix: Matrix, force: bool, parallel: int, out: str) -> None:
+def flow(flow: Flow, *, matrix: Matrix, force: bool, parallel: int, out: str, storage: str = Storage.DIRECTORY) -> None:
     """Run a whole flow through the local runner."""
-    _run(flow.name, matrix, only="", deps=True, force=force, parallel=parallel, out=out)
+    _run(flow.name, matrix, only="", deps=True, force=force, parallel=parallel, out=out, storage=storage)
 
 
-def _run(name: str, matrix: Matrix, *, only: str, deps: bool, force: bool, parallel: int, out: str) -> None:
+def _run(
+    name: str, matrix: Matrix, *, only: str, deps: bool, force: bool, parallel: int, out: str, storage: str
+) -> None:
     from kokoro import runner  # not at the top: it brings in what a build's own process has no use for
+    from kokoro.buckets import Access
+    from kokoro.results import Out
 
     if parallel < 0:
         raise UsageError(f"--jobs {parallel} is below 0", hint="0 means as many as there are processors")
     request = runner.Request(
         flow=name, selection=matrix.selection(), only=only, deps=deps, force=force,
         parallel=parallel or os.cpu_count() or 1, out=out_directory(out),
+        access=Access.of(storage, Out(out_directory(out)), env.environment()),
     )  # fmt: skip
     runner.run(request, Console())
 

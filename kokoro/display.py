@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from common.progress import Progress
+from common.transfer import describe
 from kokoro.flows import Job
 from kokoro.results import Result, State
 
@@ -26,6 +27,8 @@ MARKS = {
     State.PASSED: "✔", State.UNCHANGED: "=", State.FAILED: "✘", State.TIMED_OUT: "✘",
     State.INTERRUPTED: "!", State.SKIPPED: "-",
 }  # fmt: skip
+
+AGAIN = 10.0  # seconds between two lines about how far a transfer is
 
 
 class Display(Protocol):
@@ -60,7 +63,7 @@ def where(progress: Progress) -> str:
     if not progress.total:
         return progress.step
     if progress.unit == "bytes":
-        return f"{progress.step}: {size(progress.done)} of {size(progress.total)}"
+        return f"{progress.step}: {describe(progress.done, progress.total, progress.rate)}"
     return f"{progress.step}: {progress.done} of {progress.total} {progress.unit}"
 
 
@@ -70,6 +73,7 @@ class PlainDisplay:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._steps: dict[str, str] = {}
+        self._said: dict[str, float] = {}
 
     def _say(self, text: str) -> None:
         now = datetime.now().astimezone()
@@ -80,9 +84,14 @@ class PlainDisplay:
 
     def progressed(self, running: Mapping[str, Progress]) -> None:
         for name, progress in running.items():
+            now = time.monotonic()
             if self._steps.get(name) != progress.step:
                 self._steps[name] = progress.step
+                self._said[name] = now
                 self._say(f"{name}: {progress.step}")
+            elif progress.rate and now - self._said[name] >= AGAIN:
+                self._said[name] = now
+                self._say(f"{name}: {where(progress)}")
 
     def ended(self, result: Result) -> None:
         took = f" in {seconds(result.seconds)}" if result.state is State.PASSED else ""

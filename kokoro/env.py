@@ -12,8 +12,10 @@ from pathlib import Path
 
 from common.branches import Branch, branch_of_milestone, find_branch
 from common.errors import ConfigError, UsageError
+from common.store import Store
 
 SCM = "cros-container-guest-tools"
+STORE_VARIABLE = "CROS_STORE"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +27,7 @@ class KokoroEnv:
         artifacts_dir: KOKORO_ARTIFACTS_DIR; what the .cfg's globs match below it is handed on.
         gfile_dir: KOKORO_GFILE_DIR, with the parents' artifacts and the gfile_resources. Read-only.
         keystore_dir: KOKORO_KEYSTORE_DIR, or None where the build may see no key.
-        store: the directory that stands for gs://, or None where the build may touch no bucket (CROS_STORE).
+        store: where the buckets are, or None where the build may touch none (CROS_STORE: `gs://`, or a directory).
         cache_dir: kept from one run to the next where there is a local runner (CROS_CACHE_DIR); may be deleted.
         commit: the commit it is built from, or "".
         source_date_epoch: seconds; the newest time anything built may carry.
@@ -38,7 +40,7 @@ class KokoroEnv:
     artifacts_dir: Path
     gfile_dir: Path
     keystore_dir: Path | None
-    store: Path | None
+    store: Store | None
     cache_dir: Path
     commit: str
     source_date_epoch: int
@@ -80,7 +82,7 @@ class KokoroEnv:
         branch = _branch(environ, job_name)
         words = job_name.rsplit("/", 1)[-1].split("_")
         artifacts = Path(_wanted(environ, "KOKORO_ARTIFACTS_DIR"))
-        keystore, store = environ.get("KOKORO_KEYSTORE_DIR"), environ.get("CROS_STORE")
+        keystore, store = environ.get("KOKORO_KEYSTORE_DIR"), environ.get(STORE_VARIABLE)
         epoch = _wanted(environ, "SOURCE_DATE_EPOCH")
         if not epoch.isdecimal():
             raise ConfigError(
@@ -91,7 +93,7 @@ class KokoroEnv:
             artifacts_dir=artifacts,
             gfile_dir=Path(_wanted(environ, "KOKORO_GFILE_DIR")),
             keystore_dir=Path(keystore) if keystore else None,
-            store=Path(store) if store else None,
+            store=Store.parse(store) if store else None,
             cache_dir=Path(environ.get("CROS_CACHE_DIR") or artifacts / ".cache"),
             commit=environ.get("KOKORO_GIT_COMMIT", ""),
             source_date_epoch=int(epoch),

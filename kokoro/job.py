@@ -18,8 +18,9 @@ from common.files import ROOT, remove_stale, sha256_of
 from common.keyring import throwaway_key
 from common.manifest import Manifest
 from kokoro import ant, sandbox
+from kokoro.buckets import Access, still_published
 from kokoro.config import BuildConfig
-from kokoro.env import SCM
+from kokoro.env import SCM, STORE_VARIABLE
 from kokoro.flows import Axis, Job, Need
 from kokoro.results import Out, Place, Result, State
 from kokoro.sources import Tree
@@ -39,6 +40,7 @@ class Runner:
     Attributes:
         tree: the checkout they are built from.
         out: where everything goes.
+        access: the store of buckets.
         root: whether we are root.
         force: run even what has not changed.
         stopping: set when the run was interrupted; every job ends itself then.
@@ -46,6 +48,7 @@ class Runner:
 
     tree: Tree
     out: Out
+    access: Access
     root: bool
     force: bool
     stopping: threading.Event
@@ -76,7 +79,7 @@ class Runner:
 
     def command(self, job: Job) -> str:
         """What to type at a desk to run a job again."""
-        return job.command(out=self.out.named)
+        return job.command(out=self.out.named) + self.access.words
 
 
 class _JobRun:
@@ -124,7 +127,7 @@ class _JobRun:
             _remove(self.work)
 
     def _still_good(self, before: Result) -> bool:
-        return before.state.good and self.place.complete() and still_published(self.place, self.runner.out.store)
+        return before.state.good and self.place.complete() and still_published(self.place, self.runner.access.store)
 
     def _key(self, resources: Mapping[str, Path]) -> str:
         """The digest of everything that could change what the job makes."""
@@ -138,6 +141,7 @@ class _JobRun:
             "keys": [self._key_files()[1].read_text()] if self.config.keystore else [],
             "settings": [self.job.releases, self.job.arches, self.job.image_types],
             "config": repr(self.config),
+            "storage": self.runner.access.words if Need.BUCKET in self.job.build.needs else "",
             "mirror": _apt_sources() if Need.NETWORK in self.job.build.needs else "",
         }
         return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
@@ -202,10 +206,12 @@ class _JobRun:
         if Need.SIGNING_KEY in job.build.needs:
             fixed["KOKORO_KEYSTORE_DIR"] = str(self.work / "keystore")
         if Need.BUCKET in job.build.needs:
-            fixed["CROS_STORE"] = str(out.store)
+            fixed |= self.runner.access.environment()
         # Without it ./run would make an environment of its own inside the workspace.
         kept.setdefault("CROS_VENV", str(ROOT / ".venv"))
-        return {**kept, **fixed, **dict(self.config.env_vars)}
+        # A .cfg names Kokoro's store; here it is ours.
+        of_cfg = {name: value for name, value in self.config.env_vars if name != STORE_VARIABLE}
+        return {**kept, **fixed, **of_cfg}
 
     def _run_shell_step(self) -> tuple[State, int, str]:
         """Run the .sh the .cfg names, to its end or its deadline: state, exit code, message."""
@@ -216,12 +222,12 @@ class _JobRun:
                 hint="name the .sh beside the .cfg, and list it in flows.toml",
             )
         deadline = time.monotonic() + self.config.timeout_mins * 60 if self.config.timeout_mins else None
-        needs, out = self.job.build.needs, self.runner.out
+        needs, out, access = self.job.build.needs, self.runner.out, self.runner.access
         argv = sandbox.argv(
             [str(script)],
             read_only=self.work / "gfile",
-            hidden=[out.keys] if Need.BUCKET in needs else [out.keys, out.store],
-            network=Need.NETWORK in needs,
+            hidden=[out.keys] if Need.BUCKET in needs else [out.keys, *access.secrets],
+            network=Need.NETWORK in needs or (Need.BUCKET in needs and access.remote),
             root=self.runner.root,
         )
         log_file = self.work / "log.txt"
@@ -280,17 +286,6 @@ def _apt_sources() -> str:
         if path.is_file():
             digest.update(path.read_bytes())
     return digest.hexdigest()
-
-
-def still_published(place: Place, store: Path) -> bool:
-    """Whether what a publishing job says it published is still what the bucket shows; true for other jobs."""
-    try:
-        said = place.published()
-        return all(sha256_of(store / name) == digest for name, digest in said.pointers.items()) and all(
-            (store / name).stat().st_size == size for name, size in said.objects.items()
-        )
-    except (OSError, ArtifactError):
-        return False
 
 
 def last_lines(log_file: Path) -> str:

@@ -6,11 +6,11 @@ from dataclasses import asdict
 
 from common.aptpublish import Target, publish_repository
 from common.aptrepo import check_contents, check_exact
-from common.bucket import DirectoryBucket
 from common.errors import ConfigError
 from common.files import write_atomically
 from common.progress import step
 from common.publication import note
+from common.store import open_bucket
 from kokoro.env import KokoroEnv
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ def build(env: KokoroEnv) -> None:
     with step(f"Check {INPUT}"):
         manifest = check_exact(root, env.gfile_dir / f"{INPUT}.manifest.json")
         check_contents(root, manifest)
-    target = Target(DirectoryBucket(env.store / BUCKET), str(env.milestone))
+    target = Target(open_bucket(env.store, BUCKET), str(env.milestone))
     with step(f"Publish to {target.bucket.url}/{target.prefix}"):
         done = publish_repository(root, manifest, target, publisher=env.job_name, now=dt.datetime.now(dt.UTC))
     for codename, what in done.items():

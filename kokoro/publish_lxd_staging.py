@@ -5,11 +5,11 @@ import json
 import logging
 from collections.abc import Sequence
 
-from common.bucket import DirectoryBucket
 from common.errors import ArtifactError, ConfigError
 from common.files import write_atomically
 from common.progress import step
 from common.publication import note
+from common.store import open_bucket
 from kokoro.env import KokoroEnv
 from lxd.built import BuiltImage, find_images
 from lxd.changes import Changes
@@ -40,7 +40,7 @@ def build(env: KokoroEnv) -> None:
         images = find_images(env.gfile_dir / INPUT)
     for image in images:
         _check_known(env, image)
-    bucket = DirectoryBucket(env.store / BUCKET)
+    bucket = open_bucket(env.store, BUCKET)
     with step(f"Publish {len(images)} images to {bucket.url}/{env.milestone}"):
         done = publish_images(
             bucket, str(env.milestone), images, now=dt.datetime.now(dt.UTC), publisher=env.job_name,

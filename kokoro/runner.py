@@ -17,8 +17,10 @@ from rich.console import Console
 from common import progress
 from common.errors import BusyError, CommandError, ConfigError, NotRootError, ReleaseError
 from common.files import ROOT
+from common.store import Storage
 from kokoro import job as one_job
 from kokoro import report
+from kokoro.buckets import Access
 from kokoro.config import BuildConfig, load
 from kokoro.display import Display, LiveDisplay, PlainDisplay, summary
 from kokoro.flows import Job, Need, Selection, read_flows
@@ -40,6 +42,7 @@ class Request:
         force: run even what has not changed.
         parallel: how many jobs at once.
         out: where everything goes.
+        access: the store of buckets; the directory under `out` without it.
     """
 
     flow: str
@@ -49,6 +52,7 @@ class Request:
     force: bool = False
     parallel: int = 2
     out: Path = ROOT / "out"
+    access: Access | None = None
 
 
 def run(request: Request, console: Console) -> None:
@@ -71,11 +75,14 @@ def run(request: Request, console: Console) -> None:
             console.print(
                 "this clone is shallow: versions and dates may differ from a whole one's (git fetch --unshallow)"
             )
-        runner = one_job.Runner(tree=tree, out=out, root=os.geteuid() == 0, force=request.force, stopping=stopping)
+        access = request.access or Access.of(Storage.DIRECTORY, out, {})
+        runner = one_job.Runner(
+            tree=tree, out=out, access=access, root=os.geteuid() == 0, force=request.force, stopping=stopping
+        )
         with _display(console, jobs) as display:
             results = _run_all(jobs, configs, runner, display, request.parallel)
         one_job.sweep(out)
-        _sum_up(request, jobs, results, out, console)
+        _sum_up(request, jobs, results, out, access, console)
     if stopping.is_set():
         raise KeyboardInterrupt
     _raise_first_failure(results)
@@ -178,7 +185,9 @@ def _display(console: Console, jobs: tuple[Job, ...]) -> Iterator[Display]:
         yield PlainDisplay(console)
 
 
-def _sum_up(request: Request, jobs: tuple[Job, ...], results: Mapping[str, Result], out: Out, console: Console) -> None:
+def _sum_up(
+    request: Request, jobs: tuple[Job, ...], results: Mapping[str, Result], out: Out, access: Access, console: Console
+) -> None:
     branch = request.selection.branch
     good = [out.place(job.name) for job in jobs if results[job.name].state.good]
     # The bucket and the milestone are the first two words of an object's name.
@@ -186,7 +195,8 @@ def _sum_up(request: Request, jobs: tuple[Job, ...], results: Mapping[str, Resul
     console.print()
     console.print(summary(results))
     for url in urls:
-        console.print(f"{url}  ->  {out.store / url.removeprefix('gs://')}", soft_wrap=True, highlight=False)
+        where = f"  ->  {access.store.root / url.removeprefix('gs://')}" if access.store.root else ""
+        console.print(f"{url}{where}", soft_wrap=True, highlight=False)
     page = report.write(f"{request.only or request.flow} of {branch.name}", jobs, results, urls, out)
     console.print(f"report: {page}", soft_wrap=True, highlight=False)
 

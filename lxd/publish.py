@@ -117,7 +117,7 @@ class _Publication:
         for file, item in items.items():
             ours = image.items.get(file)
             if ours and ours.sha256 == item.sha256:
-                self.uploads.append(Upload(f"{self.prefix}/{item.path}", image.folder / file))
+                self.uploads.append(Upload(f"{self.prefix}/{item.path}", image.folder / file, item.sha256))
             elif item.delta_base and f"{self.prefix}/{item.path}" not in there:
                 log.warning("%s is lost; the index does not name it any more", item.path)
                 continue
@@ -134,7 +134,9 @@ class _Publication:
         serial = self._free_serial(image.name, items, product, now)
         folder = _folder(image.name, serial)
         placed = {file: replace(item, path=f"{folder}/{item.path}") for file, item in items.items()}
-        self.uploads += [Upload(f"{self.prefix}/{item.path}", places[file]) for file, item in placed.items()]
+        self.uploads += [
+            Upload(f"{self.prefix}/{item.path}", places[file], item.sha256) for file, item in placed.items()
+        ]
         self.changes.append(self._changes(image, product, serial))
         self.index = self.index.with_product(image.name.product, product.with_version(serial, placed))
         self.added[image.name.product] = serial
@@ -150,8 +152,9 @@ class _Publication:
         while True:
             serial = serial_of(when)
             folder = f"{self.prefix}/{_folder(name, serial)}/"
-            found = {each.removeprefix(folder): self.bucket.stat(each) for each in self.bucket.names(folder)}
-            if all(stat and file in items and items[file].sha256 == stat.sha256 for file, stat in found.items()):
+            found = self.bucket.stats(self.bucket.names(folder))
+            files = {each.removeprefix(folder): stat.sha256 for each, stat in found.items()}
+            if all(file in items and items[file].sha256 == sha256 for file, sha256 in files.items()):
                 return serial
             when += _MINUTE
 

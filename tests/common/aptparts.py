@@ -8,6 +8,7 @@ from common import tools
 from common.branches import Branch, Channel
 from common.keyring import throwaway_key
 from common.signing import homedir
+from common.store import Store
 from kokoro import apt_repo, apt_signer
 from kokoro.env import KokoroEnv
 from scripts.bench_apt_repo import make_deb
@@ -28,7 +29,7 @@ def environment(place: Path, *, releases: Sequence[str] = RELEASES) -> KokoroEnv
     return KokoroEnv(
         job_name="cros-containers/crostini-guest/72/apt_repo",
         artifacts_dir=place / "artifacts", gfile_dir=place / "gfile", keystore_dir=place / "keystore",
-        store=place / "gs", cache_dir=place / "cache", commit="", source_date_epoch=EPOCH, branch=branch,
+        store=Store(place / "gs"), cache_dir=place / "cache", commit="", source_date_epoch=EPOCH, branch=branch,
         releases=tuple(releases), arches=("amd64",), image_types=("default",),
     )  # fmt: skip
 

@@ -17,6 +17,7 @@ from common.files import ROOT
 from common.mirror import Mirror
 from common.rootfs import Recipe, cached_tar
 from common.signing import Signer, homedir, import_secret_keys
+from common.store import Store
 from kokoro import publish_apt_staging
 from tests.common.aptparts import make_key, signed
 
@@ -88,7 +89,8 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     env = signed(tmp_path_factory.mktemp("published"))
     publish_apt_staging.build(env)
     assert env.store is not None
-    return env.store / publish_apt_staging.BUCKET
+    assert env.store.root is not None
+    return env.store.root / publish_apt_staging.BUCKET
 
 
 @pytest.fixture
@@ -128,7 +130,7 @@ def test_it_upgrades(client: Client, bucket: Path, tmp_path: Path) -> None:
     client.run("apt-get", "install", "--yes", "cros-garcon")
     newer = signed(tmp_path / "newer", version="73.11647")  # the next milestone, signed by another key
     shutil.rmtree(bucket / "72")
-    publish_apt_staging.build(replace(newer, store=tmp_path))
+    publish_apt_staging.build(replace(newer, store=Store(tmp_path)))
     (tmp_path / publish_apt_staging.BUCKET / "72").rename(bucket / "72")
     with pytest.raises(CommandError):
         client.run("apt-get", "update", "--error-on=any")

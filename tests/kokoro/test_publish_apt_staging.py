@@ -13,11 +13,13 @@ from debian.deb822 import Packages
 
 from common import aptpublish
 from common.aptrepo import KEYRING, indices_of
-from common.bucket import DirectoryBucket, Kind
+from common.bucket import Kind
+from common.bucket_directory import DirectoryBucket
 from common.errors import ArtifactError, ConfigError, ConflictError, SigningError
 from common.files import sha256_of
 from common.manifest import Manifest
 from common.signing import verify
+from common.store import Store
 from kokoro import apt_signer, publish_apt_staging
 from kokoro.env import KokoroEnv
 from tests.common.aptparts import RELEASES, signed
@@ -33,12 +35,15 @@ def env(made: KokoroEnv, tmp_path: Path) -> KokoroEnv:
     """The job that publishes, with an empty bucket and its own copy of what it finds."""
     shutil.copytree(made.gfile_dir, tmp_path / "gfile")
     (tmp_path / "artifacts").mkdir()
-    return replace(made, gfile_dir=tmp_path / "gfile", artifacts_dir=tmp_path / "artifacts", store=tmp_path / "gs")
+    return replace(
+        made, gfile_dir=tmp_path / "gfile", artifacts_dir=tmp_path / "artifacts", store=Store(tmp_path / "gs")
+    )
 
 
 def bucket_of(env: KokoroEnv) -> Path:
     assert env.store is not None
-    return env.store / "cros-packages-staging" / "72"
+    assert env.store.root is not None
+    return env.store.root / "cros-packages-staging" / "72"
 
 
 # Written out again, and not taken from common.aptrepo: what is published in which order.

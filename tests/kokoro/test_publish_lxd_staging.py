@@ -30,7 +30,8 @@ def add_image(env: KokoroEnv, folder: str, content: str = "x") -> None:
 
 def bucket(env: KokoroEnv) -> Path:
     assert env.store is not None
-    return env.store / "cros-containers-staging"
+    assert env.store.root is not None
+    return env.store.root / "cros-containers-staging"
 
 
 def index(env: KokoroEnv) -> Images:
@@ -104,7 +105,8 @@ def test_an_object_that_was_lost_comes_back(env: KokoroEnv) -> None:
     said = json.loads((env.artifacts_dir / "published.json").read_text())
     [name] = [name for name in said["objects"] if name.endswith("rootfs.squashfs")]
     assert env.store is not None
-    lost = env.store / name
+    assert env.store.root is not None
+    lost = env.store.root / name
     assert lost.stat().st_size == said["objects"][name]
     before = lost.read_bytes()
     lost.unlink()

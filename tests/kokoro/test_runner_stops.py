@@ -70,6 +70,7 @@ def test_a_job_past_its_deadline_ends_with_its_whole_group(toy: Checkout) -> Non
     import threading
 
     from common.branches import find_branch
+    from kokoro.buckets import Access
     from kokoro.config import load
     from kokoro.flows import CONTINUOUS, Selection, read_flows
     from kokoro.job import Runner
@@ -82,7 +83,11 @@ def test_a_job_past_its_deadline_ends_with_its_whole_group(toy: Checkout) -> Non
     config = dataclasses.replace(load(toy.path / "kokoro" / "left.cfg"), timeout_mins=1)
     config = dataclasses.replace(config, timeout_mins=0.02)  # type: ignore[arg-type]  # a minute is long for a test
     root = os.geteuid() == 0
-    runner = Runner(tree=Tree(toy.path), out=Out(toy.path / "out"), root=root, force=False, stopping=threading.Event())
+    out = Out(toy.path / "out")
+    runner = Runner(
+        tree=Tree(toy.path), out=out, access=Access.of("directory", out, {}), root=root, force=False,
+        stopping=threading.Event(),
+    )  # fmt: skip
     result = runner.run(job, config)
     assert result.state is State.TIMED_OUT
     assert result.exit_code == DeadlineError.exit_code

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from common.bucket import DirectoryBucket
+from common.bucket_directory import DirectoryBucket
 from common.errors import ArtifactError, CommandError
 from common.files import sha256_of
 from lxd.built import BuiltImage

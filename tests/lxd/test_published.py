@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from common import tools
-from common.bucket import DirectoryBucket
+from common.bucket_directory import DirectoryBucket
 from common.mirror import native_arch
 from common.serve import serving
 from lxd.built import BuiltImage

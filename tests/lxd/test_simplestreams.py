@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.bucket import DirectoryBucket, Kind
+from common.bucket import Kind
+from common.bucket_directory import DirectoryBucket
 from common.errors import ArtifactError, ConflictError
 from lxd.built import BuiltImage, find_images
 from lxd.metadata import ImageName
@@ -253,7 +254,7 @@ class Rival(DirectoryBucket):
         self.folder, self.contents = folder, contents
 
     def upload(self, *args: object, **settings: object) -> object:  # type: ignore[override]
-        if args[1] == f"72/{INDEX}" and self.contents:
+        if args[1] == f"72/{IMAGES}" and self.contents:
             content = self.contents.pop(0)
             published(DirectoryBucket(self.root), image(self.folder, content), who="the rival")
         return super().upload(*args, **settings)  # type: ignore[arg-type]

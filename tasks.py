@@ -30,6 +30,7 @@ PRUNE = {
     "tast": "directory with Tast's data files (*.external): what they pin stays",
     "dry_run": "change nothing, and say what would go",
     "out": MATRIX["out"],
+    "storage": MATRIX["storage"],
 }
 # Invoke makes a list of these, an empty one by default, but only where the signature says None.
 Words = Sequence[str] | None
@@ -105,13 +106,14 @@ def doctor(_c: Context) -> None:
 @task(help=PRUNE)
 def prune_images(
     _c: Context, branch: str = "", milestone: int = 0, keep: int = 3, min_age: str = "7d", tast: str = "",
-    dry_run: bool = False, out: str = "",
+    dry_run: bool = False, out: str = "", storage: str = "directory",
 ) -> None:  # fmt: skip
     """Remove old versions of images from staging."""
     from scripts import prune_images as script  # not at the top: a build's own process has no scripts
 
     with reported():
-        script.run(branch=branch, milestone=milestone, keep=keep, min_age=min_age, tast=tast, dry_run=dry_run, out=out)
+        script.run(branch=branch, milestone=milestone, keep=keep, min_age=min_age, tast=tast, dry_run=dry_run, out=out,
+                   storage=storage)  # fmt: skip
 
 
 @task(help={"out": MATRIX["out"], "keys": "the throwaway signing key too: what was published is trusted no more"})

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from common.bucket import Bucket
 from common.bucket_directory import DirectoryBucket
+from common.errors import UsageError
+from common.settings import nearest
 
 GCS = "gs://"
 
@@ -15,6 +17,13 @@ class Storage(StrEnum):
 
     DIRECTORY = "directory"
     GCS = "gcs"
+
+
+def parse_storage(word: str) -> Storage:
+    """What --storage says. UsageError: it is unknown."""
+    if word not in tuple(Storage):
+        raise UsageError(f"unknown storage {word!r}", hint=nearest(word, tuple(Storage)))
+    return Storage(word)
 
 
 @dataclass(frozen=True)

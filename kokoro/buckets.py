@@ -5,10 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.bucket import Stat
-from common.errors import ArtifactError, UsageError
+from common.errors import ArtifactError
 from common.files import sha256_of
-from common.settings import nearest
-from common.store import Storage, Store, open_bucket
+from common.store import Storage, Store, open_bucket, parse_storage
 from kokoro.results import Out, Place
 
 # What google-cloud-storage and its credentials read.
@@ -35,12 +34,10 @@ class Access:
     @classmethod
     def of(cls, storage: str, out: Out, environ: Mapping[str, str]) -> "Access":
         """What --storage names. UsageError: it is unknown."""
-        if storage not in tuple(Storage):
-            raise UsageError(f"unknown storage {storage!r}", hint=nearest(storage, tuple(Storage)))
         # A job has a home of its own, so that it has to be told where its user's credentials are.
         config = Path(environ.get("CLOUDSDK_CONFIG") or Path(environ.get("HOME") or "/") / ".config" / "gcloud")
         secrets = (out.store, config)
-        if storage == Storage.DIRECTORY:
+        if parse_storage(storage) is Storage.DIRECTORY:
             return cls(Store(out.store), {}, secrets)
         way_in = {name: environ[name] for name in _WAY_IN if name in environ}
         return cls(Store(), {"CLOUDSDK_CONFIG": str(config), **way_in}, secrets)

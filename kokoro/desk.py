@@ -14,7 +14,7 @@ from rich.table import Table
 from common.branches import find_branch, jobs_table
 from common.errors import UsageError
 from common.files import ROOT, write_atomically
-from common.store import GCS, Storage
+from common.store import GCS, Storage, Store, parse_storage
 from kokoro import env
 from kokoro.flows import Build, Flow, Selection, read_flows
 
@@ -68,7 +68,8 @@ def build(
             )
         said = {
             "BRANCH": matrix.branch, "RELEASES": " ".join(matrix.releases), "ARCHES": " ".join(matrix.arches),
-            "IMAGE_TYPES": " ".join(matrix.image_types), env.STORE_VARIABLE: GCS if storage == Storage.GCS else "",
+            "IMAGE_TYPES": " ".join(matrix.image_types),
+            env.STORE_VARIABLE: GCS if parse_storage(storage) is Storage.GCS else "",
         }  # fmt: skip
         run_build(build.name, {**environ, **{name: value for name, value in said.items() if value}})
         return
@@ -101,6 +102,11 @@ def _run(
 def out_directory(text: str) -> Path:
     """What --out means: out/ of the checkout without it."""
     return Path(text).absolute() if text else ROOT / "out"
+
+
+def store_of(storage: str, out: str) -> Store:
+    """What --storage and --out mean. UsageError: an unknown storage."""
+    return Store() if parse_storage(storage) is Storage.GCS else Store(out_directory(out) / "gs")
 
 
 def print_branches(builds: Sequence[str]) -> None:

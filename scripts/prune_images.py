@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from common.branches import find_branch
-from common.bucket import DirectoryBucket
 from common.errors import UsageError
-from kokoro.desk import out_directory
+from common.store import open_bucket
+from kokoro.desk import store_of
 from kokoro.publish_lxd_staging import BUCKET
 from lxd.pins import protected
 from lxd.prune import Outcome, Rules, prune
@@ -17,7 +17,9 @@ LIVE = "cros-containers"
 _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 
 
-def run(*, branch: str, milestone: int, keep: int, min_age: str, tast: str, dry_run: bool, out: str) -> None:
+def run(
+    *, branch: str, milestone: int, keep: int, min_age: str, tast: str, dry_run: bool, out: str, storage: str
+) -> None:
     """Prune, and print what went.
 
     Args:
@@ -26,6 +28,7 @@ def run(*, branch: str, milestone: int, keep: int, min_age: str, tast: str, dry_
         tast: a folder with Tast data files, or "".
         dry_run: change nothing.
         out: the runner's directory, "" for the usual one.
+        storage: where the buckets are, as --storage has it.
 
     Raises:
         UsageError: an argument makes no sense.
@@ -35,8 +38,8 @@ def run(*, branch: str, milestone: int, keep: int, min_age: str, tast: str, dry_
         raise UsageError("name either a branch or a milestone", hint="--branch release-R72-11316.B, or --milestone 72")
     rules = Rules(keep=keep, min_age=parse_age(min_age))
     prefix = str(milestone or find_branch(branch).milestone)
-    store = out_directory(out) / "gs"
-    bucket, live = DirectoryBucket(store / BUCKET), DirectoryBucket(store / LIVE)
+    store = store_of(storage, out)
+    bucket, live = open_bucket(store, BUCKET), open_bucket(store, LIVE)
     relied_on = protected(bucket, prefix, live=live, tast=Path(tast) if tast else None)
     now = dt.datetime.now(dt.UTC)
     outcome = prune(bucket, prefix, relied_on=relied_on, rules=rules, now=now, dry_run=dry_run)

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.bucket import DirectoryBucket, Kind
+from common.bucket import Kind
+from common.bucket_directory import DirectoryBucket
 from common.errors import ArtifactError, UsageError
 from lxd.metadata import ImageName
 from lxd.pins import Version, protected, version_of

@@ -5,7 +5,7 @@ import datetime as dt
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.bucket import ABSENT, DirectoryBucket, Held, Kind, Source, Stat, Uploaded
+from common.bucket import ABSENT, Bucket, Held, Kind, Source, Stat, Uploaded, ignore
+from common.bucket_directory import DirectoryBucket
 from common.errors import ArtifactError, ConflictError, UsageError
 from lxd.metadata import ImageName
 from lxd.pins import Version
@@ -40,6 +41,19 @@ class Memory:
     dies_at: int = -1
     writes: int = 0
     rivals: list[bytes] = field(default_factory=list)
+    threads: int = 1
+
+    def stats(self, names: Collection[str]) -> dict[str, Stat]:
+        return {name: stat for name in names if (stat := self.stat(name))}
+
+    def claim(self, name: str, *, if_generation: int, publisher: str) -> Stat:
+        raise NotImplementedError
+
+    def copy_from(
+        self, other: Bucket, source: Stat, name: str, *, kind: Kind, if_generation: int | None = None,
+        publisher: str = "",
+    ) -> Uploaded:  # fmt: skip
+        raise NotImplementedError
 
     def stat(self, name: str) -> Stat | None:
         content = self.objects.get(name)
@@ -62,6 +76,8 @@ class Memory:
         kind: Kind,  # noqa: ARG002, as a Bucket has it
         if_generation: int | None = None,
         publisher: str = "",  # noqa: ARG002
+        sha256: str = "",  # noqa: ARG002
+        on_bytes: Callable[[int], None] = ignore,  # noqa: ARG002
     ) -> Uploaded:
         assert isinstance(source, bytes)
         if self.rivals and name.endswith(IMAGES):

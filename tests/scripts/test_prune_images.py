@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from common.bucket import DirectoryBucket
+from common.bucket_directory import DirectoryBucket
 from common.errors import UsageError
 from lxd.built import BuiltImage
 from lxd.metadata import ImageName
@@ -30,7 +30,8 @@ def publish(out: Path, days: int) -> str:
 
 
 def pruned(out: Path, **arguments: object) -> None:
-    usual = {"branch": "", "milestone": 72, "keep": 1, "min_age": "7d", "tast": "", "dry_run": False, "out": str(out)}
+    usual = {"branch": "", "milestone": 72, "keep": 1, "min_age": "7d", "tast": "", "dry_run": False, "out": str(out),
+             "storage": "directory"}  # fmt: skip
     run(**{**usual, **arguments})  # type: ignore[arg-type]
 
 

@@ -111,7 +111,11 @@ class GcsBucket:
         wanted = {name for name in names if check_name(self.url, name)}
         with translated(self.url):
             listed = self._client.list_blobs(
-                self._bucket, start_offset=min(wanted), end_offset=max(wanted) + "\0", **self._how
+                self._bucket,
+                start_offset=min(wanted),
+                end_offset=max(wanted) + "\0",
+                fields="items(name,size,generation,crc32c,metadata),nextPageToken",
+                **self._how,
             )
             return {blob.name: self._stat(blob) for blob in listed if blob.name in wanted}
 

@@ -70,6 +70,22 @@ def throwaway_key(keys_dir: Path) -> ThrowawayKey:
     return key
 
 
+def is_throwaway(keyring: Path) -> bool:
+    """Whether a keyring has a key of some desk run in it. CommandError: gpg cannot read it."""
+    with homedir() as home:
+        call: list[tools.Arg] = [
+            "gpg",
+            "--homedir",
+            home,
+            "--batch",
+            "--no-tty",
+            "--with-colons",
+            "--show-keys",
+            keyring,
+        ]
+        return "THROWAWAY KEY" in tools.capture(call, timeout=60)
+
+
 def _make(folder: Path) -> None:
     """Make a key in a home directory of its own, and leave it in `folder` as two files."""
     # named after the place, so that the next run ends the agent of a killed one

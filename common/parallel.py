@@ -1,8 +1,9 @@
 """The same work for many things at once, in threads: for what waits for a disk or a server."""
 
+import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from typing import TypeVar
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import TypeVar, cast
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -21,14 +22,25 @@ def in_parallel(work: Callable[[T], R], things: Iterable[T], *, threads: int) ->
     """
     if threads <= 1:
         return [work(thing) for thing in things]
-    with ThreadPoolExecutor(threads) as pool:
-        futures = [pool.submit(work, thing) for thing in things]
+    failed = threading.Event()
+
+    def begin(thing: T) -> R | None:
+        if failed.is_set():
+            return None
         try:
-            wait(futures, return_when=FIRST_EXCEPTION)
-        finally:
-            for future in futures:
-                future.cancel()
+            return work(thing)
+        except BaseException:
+            failed.set()
+            raise
+
+    with ThreadPoolExecutor(threads) as pool:
+        futures = [pool.submit(begin, thing) for thing in things]
+        try:
+            wait(futures)
+        except BaseException:  # an interruption
+            failed.set()
+            raise
     for future in futures:
-        if not future.cancelled() and (err := future.exception()) is not None:
+        if (err := future.exception()) is not None:
             raise err
-    return [future.result() for future in futures]
+    return [cast("R", future.result()) for future in futures]

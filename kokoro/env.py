@@ -28,6 +28,7 @@ class KokoroEnv:
         gfile_dir: KOKORO_GFILE_DIR, with the parents' artifacts and the gfile_resources. Read-only.
         keystore_dir: KOKORO_KEYSTORE_DIR, or None where the build may see no key.
         store: where the buckets are, or None where the build may touch none (CROS_STORE: `gs://`, or a directory).
+        emulated: whether an emulator stands for Google Cloud Storage (STORAGE_EMULATOR_HOST).
         cache_dir: kept from one run to the next where there is a local runner (CROS_CACHE_DIR); may be deleted.
         commit: the commit it is built from, or "".
         source_date_epoch: seconds; the newest time anything built may carry.
@@ -49,6 +50,7 @@ class KokoroEnv:
     arches: tuple[str, ...]
     image_types: tuple[str, ...]
     delta_bases: int = 2
+    emulated: bool = False
 
     @property
     def source(self) -> Path:
@@ -94,6 +96,7 @@ class KokoroEnv:
             gfile_dir=Path(_wanted(environ, "KOKORO_GFILE_DIR")),
             keystore_dir=Path(keystore) if keystore else None,
             store=Store.parse(store) if store else None,
+            emulated=bool(environ.get("STORAGE_EMULATOR_HOST")),
             cache_dir=Path(environ.get("CROS_CACHE_DIR") or artifacts / ".cache"),
             commit=environ.get("KOKORO_GIT_COMMIT", ""),
             source_date_epoch=int(epoch),

@@ -5,9 +5,10 @@ import logging
 from dataclasses import asdict
 
 from common.aptpublish import Target, publish_repository
-from common.aptrepo import check_contents, check_exact
-from common.errors import ConfigError
+from common.aptrepo import KEYRING, check_contents, check_exact
+from common.errors import ConfigError, SigningError
 from common.files import write_atomically
+from common.keyring import is_throwaway
 from common.progress import step
 from common.publication import note
 from common.store import open_bucket
@@ -34,6 +35,11 @@ def build(env: KokoroEnv) -> None:
     with step(f"Check {INPUT}"):
         manifest = check_exact(root, env.gfile_dir / f"{INPUT}.manifest.json")
         check_contents(root, manifest)
+        if env.store.root is None and not env.emulated and is_throwaway(root / KEYRING):
+            raise SigningError(
+                f"{INPUT!r} is signed with the throwaway key of a desk run, which stays off gs://",
+                hint="publish what the keys of the keystore have signed (docs/apt.md), or publish to a directory",
+            )
     target = Target(open_bucket(env.store, BUCKET), str(env.milestone))
     with step(f"Publish to {target.bucket.url}/{target.prefix}"):
         done = publish_repository(root, manifest, target, publisher=env.job_name, now=dt.datetime.now(dt.UTC))

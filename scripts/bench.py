@@ -15,7 +15,7 @@ from common.errors import reported
 from common.files import ROOT, workspace, write_atomically
 from common.progress import configure_logging, step
 from kokoro.sources import Tree
-from scripts import bench_apt_repo, bench_boot_checks, lxd_test
+from scripts import bench_apt_repo, bench_boot_checks, bench_publish, lxd_test
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 BRANCH = "release-R72-11316.B"
@@ -109,6 +109,18 @@ def boot_checks() -> str:
     )
 
 
+def publish() -> str:
+    """A publication to Google Cloud Storage against one upload after another."""
+    result = bench_publish.measure()
+    return (
+        "## Publishing to Google Cloud Storage\n\n"
+        f"{bench_publish.FILES} files of 4 kB and {bench_publish.MEGABYTES / 1000:g} GB of images, to a stand-in for\n"
+        f"the storage on this machine that takes {bench_publish.DELAY * 1000:.0f} ms for each request: the library's\n"
+        "upload in a loop, against ours.\n\n"
+        f"{bench_publish.table(result)}\n"
+    )
+
+
 def flow() -> str:
     """The cold flow against one with nothing changed."""
     with workspace("bench-flow") as place:
@@ -153,7 +165,10 @@ def seconds(work: Callable[[], None]) -> float:
     return time.monotonic() - start
 
 
-PARTS = {"start_up": start_up, "packages": packages, "apt_repo": apt_repo, "boot_checks": boot_checks, "flow": flow}
+PARTS = {
+    "start_up": start_up, "packages": packages, "apt_repo": apt_repo, "boot_checks": boot_checks,
+    "publish": publish, "flow": flow,
+}  # fmt: skip
 
 if __name__ == "__main__":
     with reported():

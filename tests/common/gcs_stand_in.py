@@ -8,6 +8,7 @@ public under /BUCKET/NAME too, as they are for apt and LXD. Run as a module it s
 import argparse
 import base64
 import contextlib
+import functools
 import hashlib
 import json
 import re
@@ -71,8 +72,12 @@ class Object:
         return {
             **self.about, "kind": "storage#object", "bucket": bucket, "name": name, "size": str(len(self.content)),
             "generation": str(self.generation), "metageneration": "1",
-            "crc32c": crc32c(self.content), "md5Hash": base64.b64encode(hashlib.md5(self.content).digest()).decode(),
+            "crc32c": self.crc32c,
         }  # fmt: skip
+
+    @functools.cached_property
+    def crc32c(self) -> str:
+        return base64.b64encode(google_crc32c.value(self.content).to_bytes(4, "big")).decode()
 
 
 class RefusedError(Exception):
@@ -81,10 +86,6 @@ class RefusedError(Exception):
     def __init__(self, status: int, message: str = "") -> None:
         super().__init__(message)
         self.status = status
-
-
-def crc32c(content: bytes) -> str:
-    return base64.b64encode(google_crc32c.value(content).to_bytes(4, "big")).decode()
 
 
 def flip(content: bytes) -> bytes:
@@ -227,12 +228,14 @@ class Storage:
     def _store(self, request: Request, about: dict[str, Any], content: bytes) -> dict[str, Any]:
         objects = self.buckets[request.bucket]
         check(request.query.get("ifGenerationMatch"), objects.get(request.name))
-        for key, found in (("crc32c", crc32c(content)), ("md5Hash", base64.b64encode(hashlib.md5(content).digest()))):
-            if key in about and about[key] != (found if isinstance(found, str) else found.decode()):
-                raise RefusedError(400, f"Provided {key} {about[key]!r} doesn't match calculated {found!r}")
         self._generation = max(self._generation + 1, time.time_ns() // 1000)
         kept: dict[str, Any] = {key: about[key] for key in ("contentType", "cacheControl", "metadata") if key in about}
-        objects[request.name] = Object(content, self._generation, kept)
+        made = Object(content, self._generation, kept)
+        if about.get("crc32c", made.crc32c) != made.crc32c:
+            raise RefusedError(400, f"Provided CRC32C {about['crc32c']!r} doesn't match calculated {made.crc32c!r}")
+        if "md5Hash" in about and about["md5Hash"] != base64.b64encode(hashlib.md5(content).digest()).decode():
+            raise RefusedError(400, f"Provided MD5 {about['md5Hash']!r} doesn't match")
+        objects[request.name] = made
         return objects[request.name].resource(request.bucket, request.name)
 
 
@@ -369,7 +372,7 @@ def stand_in(*buckets: str, delay: float = 0.0, port: int = 0) -> Iterator[Stora
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("buckets", nargs="+")
+    parser.add_argument("buckets", nargs="+", help="their names")
     parser.add_argument("--delay", type=float, default=0.0, help="seconds each request takes")
     options = parser.parse_args()
     with stand_in(*options.buckets, delay=options.delay) as serving:

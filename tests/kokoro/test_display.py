@@ -1,6 +1,7 @@
 import io
 import re
 
+import pytest
 from rich.console import Console
 
 from common.branches import find_branch
@@ -34,6 +35,18 @@ def test_plain_lines_carry_the_time_and_a_step_is_said_once() -> None:
         "guest_tools: passed in 12.5 s",
     ]
     assert all(re.match(r"\d\d:\d\d:\d\d ", line) for line in lines)
+
+
+def test_a_transfer_is_said_again_every_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    display = PlainDisplay(Console(file=out))
+    clock = [0.0]
+    monkeypatch.setattr("kokoro.display.time.monotonic", lambda: clock[0])
+    for now, done in ((0.0, 0), (5.0, 500), (10.0, 1000), (19.0, 1500)):
+        clock[0] = now
+        display.progressed({"publish": Progress("Publish", done, 4000, "bytes", rate=100.0)})
+    lines = [re.sub(r"^\d\d:\d\d:\d\d ", "", line) for line in out.getvalue().splitlines()]
+    assert lines == ["publish: Publish", "publish: Publish: 1.0 kB of 4.0 kB, 100 bytes/s, 30 s left"]
 
 
 def test_a_terminal_has_one_line_a_job() -> None:

@@ -4,7 +4,7 @@ import datetime as dt
 import json
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,10 +19,11 @@ from common.errors import ArtifactError, ConfigError, ConflictError, SigningErro
 from common.files import sha256_of
 from common.manifest import Manifest
 from common.signing import verify
-from common.store import Store
+from common.store import Store, open_bucket
 from kokoro import apt_signer, publish_apt_staging
 from kokoro.env import KokoroEnv
 from tests.common.aptparts import RELEASES, signed
+from tests.common.buckets import EMULATOR_VARIABLE, emulator
 
 
 @pytest.fixture(scope="module")
@@ -261,3 +262,32 @@ def test_superseded_by_hash_files_stay_for_two_days(env: KokoroEnv, tmp_path: Pa
     assert gone
     assert not [path for path in old if path.exists() and path.name not in text]
     assert all(path.exists() for path in new)
+
+
+@pytest.fixture
+def in_google(env: KokoroEnv, monkeypatch: pytest.MonkeyPatch) -> Iterator[KokoroEnv]:
+    """The same job where the bucket is in an emulator of Google Cloud Storage."""
+    with emulator(env.artifacts_dir) as place, place.bucket(publish_apt_staging.BUCKET):
+        monkeypatch.setenv(EMULATOR_VARIABLE, place.url)
+        yield replace(env, store=Store(), emulated=True)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a build ends with its process
+def test_in_google_cloud_storage(in_google: KokoroEnv, tmp_path: Path) -> None:
+    publish_apt_staging.build(in_google)
+    bucket = open_bucket(Store(), publish_apt_staging.BUCKET)
+    for env in (in_google, replace(same_desk(in_google, tmp_path / "newer"), store=Store(), emulated=True)):
+        publish_apt_staging.build(env)
+        wanted = Manifest.read(env.gfile_dir / "apt_signed.manifest.json")
+        have = bucket.stats([f"72/{entry.path}" for entry in wanted.entries])
+        assert {entry.path: have[f"72/{entry.path}"].sha256 for entry in wanted.entries} == {
+            entry.path: entry.sha256 for entry in wanted.entries
+        }
+    publish_apt_staging.build(env)
+    report = json.loads((env.artifacts_dir / "published.json").read_text())["report"]
+    assert [report[release]["uploaded"] for release in RELEASES] == [0, 0]
+
+
+def test_the_throwaway_key_stays_off_google(env: KokoroEnv) -> None:
+    with pytest.raises(SigningError, match="signed with the throwaway key of a desk run, which stays off gs://"):
+        publish_apt_staging.build(replace(env, store=Store()))

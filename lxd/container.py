@@ -12,7 +12,7 @@ from common.waiting import wait_until
 from lxd.client import translated, wait_for
 
 BOOT_TIMEOUT = 120.0
-RUN_TIMEOUT = 30.0
+RUN_TIMEOUT = 120.0
 JOURNAL_LINES = 80
 # What `systemctl is-system-running` says of a manager that has not finished starting.
 _STARTING = {"", "offline", "initializing", "starting", "unknown"}
@@ -87,7 +87,7 @@ class Container:
         """
         try:
             with translated():
-                wait_for(self._client, self._api.state.put(json={"action": "start", "timeout": 30}))
+                wait_for(self._client, self._api.state.put(json={"action": "start", "timeout": 120}))
         except CommandError as err:
             raise ImageError("LXD cannot start the image", details=err.what, hint="is there a /sbin/init?") from err
 

@@ -140,7 +140,7 @@ def parser(prog: str, description: str | None) -> argparse.ArgumentParser:
 def print_checks() -> None:
     """What --list shows."""
     for check in CHECKS:
-        print(f"{check.name:27} {', '.join(check.situations):16} {check.summary}")
+        print(f"{check.name:34} {', '.join(check.situations):15} {check.summary}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

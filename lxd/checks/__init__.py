@@ -16,6 +16,7 @@ from lxd.checks import (  # noqa: F401, each lists its checks
     leftovers,
     files,
     units,
+    programs,
     session,
     sommelier,
     access,

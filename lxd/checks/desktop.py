@@ -3,7 +3,7 @@
 import shlex
 
 from lxd.checks.base import Guest, Situation, check, fail_for
-from lxd.checks.session import login
+from lxd.checks.session import calls_of, login
 
 _HOST = "/opt/google/cros-containers"
 _URL, _TERMINAL = "/usr/bin/garcon-url-handler", "/usr/bin/garcon-terminal-handler"
@@ -60,23 +60,23 @@ def alternatives(guest: Guest) -> None:
     fail_for(wrong, hint="cros-garcon and cros-sommelier-config register them")
 
 
-@check(Situation.GPU)
+@check(Situation.HOST)
 def handlers(guest: Guest) -> None:
     """The browser's and the terminal's names run the host's garcon with exactly the arguments given."""
     before = len(guest.user.mock_calls("garcon"))
     script = "\n".join(f"{program} {shlex.join((program, *ODD))} || echo {program}" for program in HANDLERS)
     failed = login(guest.root, script).split()
-    calls = [call["argv"] for call in guest.user.mock_calls("garcon")[before:]]
+    expected = {program: ["--client", option, program, *ODD] for program, option in HANDLERS.items()}
+    calls = calls_of(guest.user, "garcon", list(expected.values()), before=before)
     wrong = [f"{program} ended with an error" for program in failed]
-    for program, option in HANDLERS.items():
-        wanted = ["--client", option, program, *ODD]
+    for program, wanted in expected.items():
         if wanted not in calls:
-            seen = [argv for argv in calls if isinstance(argv, list) and program in argv]
-            wrong.append(f"{program} ran garcon with {seen[0] if seen else None!r}, not {wanted!r}")
+            seen = next((argv for argv in calls if program in argv), None)
+            wrong.append(f"{program} ran garcon with {seen!r}, not {wanted!r}")
     fail_for(wrong)
 
 
-@check(Situation.GPU)
+@check(Situation.HOST)
 def links_open_on_the_host(guest: Guest) -> None:
     """xdg-open hands http, https, ftp and mailto links to the host's browser, as they are."""
     before = len(guest.user.mock_calls("garcon"))
@@ -89,8 +89,7 @@ def links_open_on_the_host(guest: Guest) -> None:
         for scheme, found in zip(schemes, said, strict=False)
         if found != BROWSER
     ]
-    calls = [call["argv"] for call in guest.user.mock_calls("garcon")[before:]]
-    wrong += [
-        f"xdg-open {url} ran garcon with {calls!r}" for url in LINKS_TO_OPEN if ["--client", "--url", url] not in calls
-    ]
+    expected = {url: ["--client", "--url", url] for url in LINKS_TO_OPEN}
+    calls = calls_of(guest.user, "garcon", list(expected.values()), before=before)
+    wrong += [f"xdg-open {url} ran garcon with {calls!r}" for url, wanted in expected.items() if wanted not in calls]
     fail_for(wrong, details="\n".join(said[len(schemes) :]))

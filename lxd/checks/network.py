@@ -5,7 +5,7 @@ import json
 
 from common.errors import CheckFailedError, DeadlineError
 from common.waiting import wait_until
-from lxd.checks.base import Guest, Situation, check, difference, fail_for
+from lxd.checks.base import Guest, Situation, check, difference
 from lxd.container import Container
 from lxd.repository import WELCOME
 
@@ -25,23 +25,37 @@ def address(container: Container) -> str:
 @check(Situation.BARE, Situation.HOST)
 def network_by_dhcp(guest: Guest) -> None:
     """eth0 gets an address, the router and the name server by DHCP."""
-    try:
-        mine = wait_until(lambda: address(guest.root), "an address by DHCP", timeout=DHCP_TIMEOUT)
-    except DeadlineError as err:
-        raise CheckFailedError(
-            "eth0 has no address by DHCP",
-            details=guest.root.run(["ip", "address"]).out + guest.root.journal("systemd-networkd.service"),
-            hint="the template eth0.network.tpl in the image's metadata, and systemd-networkd",
-        ) from err
     gateway = guest.run.gateway
-    wrong = []
-    if ipaddress.ip_address(gateway) not in ipaddress.ip_network(f"{mine}/24", strict=False):
-        wrong.append(f"eth0 has the address {mine}, and the host {gateway}")
-    routes = json.loads(guest.root.get(["ip", "-json", "-4", "route", "show", "default"]) or "[]")
-    found = {"the router": str(routes[0].get("gateway", "")) if routes else ""}
-    found["the name server"] = guest.root.get(["resolvectl", "dns", "eth0"]).split(":", 1)[-1].strip()
-    wrong += difference(found, {"the router": gateway, "the name server": gateway})
-    fail_for(wrong, details=guest.root.journal("systemd-networkd.service") if wrong else "")
+    wanted = {"the network": _network(gateway), "the router": gateway, "the name server": gateway}
+    found: dict[str, str] = {}
+
+    def configured() -> bool:
+        found.update(_configuration(guest.root))
+        return found == wanted
+
+    try:
+        wait_until(configured, "an address by DHCP", timeout=DHCP_TIMEOUT)
+    except DeadlineError as err:
+        details = guest.root.run(["ip", "address"]).out + guest.root.journal("systemd-networkd.service")
+        hint = "the template eth0.network.tpl in the image's metadata, and systemd-networkd"
+        raise CheckFailedError(
+            "; ".join(f"of eth0, {phrase}" for phrase in difference(found, wanted)), details=details, hint=hint
+        ) from err
+
+
+def _configuration(container: Container) -> dict[str, str]:
+    """What DHCP has told so far."""
+    routes = json.loads(container.run(["ip", "-json", "-4", "route", "show", "default"]).out or "[]")
+    servers = container.run(["resolvectl", "dns", "eth0"]).out
+    return {
+        "the network": _network(address(container)),
+        "the router": str(routes[0].get("gateway", "")) if routes else "",
+        "the name server": servers.split(":", 1)[-1].strip(),
+    }
+
+
+def _network(address: str) -> str:
+    return str(ipaddress.ip_network(f"{address}/24", strict=False)) if address else ""
 
 
 @check(Situation.BARE, after=["network-by-dhcp"])

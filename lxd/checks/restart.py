@@ -5,7 +5,7 @@ import json
 from lxd.checks.base import Guest, Situation, check, fail_for
 
 # What an orderly stop may take on a machine with a lot to do; seconds. LXD's own default is 30.
-STOP_LIMIT = 60.0
+STOP_LIMIT = 120.0
 # journald's id of "unit entered failed state with result": systemd's sd-messages.h, SD_MESSAGE_UNIT_FAILURE_RESULT.
 _UNIT_FAILED = "d9b373ed55a64feb8242e02dbe79a49c"
 _LINE = "written before the restart"

@@ -19,18 +19,12 @@ def files(top: str) -> Iterator[tuple[str, os.stat_result]]:
     waiting = [top]
     while waiting:
         place = waiting.pop()
-        here = os.lstat(place)
-        yield place, here
-        if place in TEMPORARY or here.st_dev != device:
-            continue
-        with os.scandir(place) as entries:
-            for entry in entries:
-                with contextlib.suppress(FileNotFoundError):
-                    about = entry.stat(follow_symlinks=False)
-                    if stat.S_ISDIR(about.st_mode):
-                        waiting.append(entry.path)
-                    elif about.st_dev == device:
-                        yield entry.path, about
+        with contextlib.suppress(FileNotFoundError):  # the system is at work meanwhile
+            about = os.lstat(place)
+            if stat.S_ISDIR(about.st_mode) or about.st_dev == device:
+                yield place, about
+            if stat.S_ISDIR(about.st_mode) and about.st_dev == device and place not in TEMPORARY:
+                waiting += (entry.path for entry in os.scandir(place))
 
 
 def name_of(number: int, names: dict[int, str]) -> str:

@@ -1,5 +1,8 @@
 """The user's session: its manager, its services, and the environment that applications get."""
 
+import contextlib
+from collections.abc import Sequence
+
 from common.errors import CheckFailedError, DeadlineError
 from common.waiting import wait_until
 from lxd import host
@@ -10,6 +13,8 @@ SESSION_UNITS = ("sommelier@0.service", "sommelier-x@0.service", "cros-garcon.se
 MORE_UNITS = ("sommelier@1.service", "sommelier-x@1.service", "cros-vmstat-metrics.service")
 # How long after "ready" sommelier may take to tell the user manager its display; seconds.
 ANNOUNCE_TIMEOUT = 60.0
+# How long after it was started a host's program may take to say so, on a machine with a lot to do; seconds.
+CALL_TIMEOUT = 60.0
 HOME = f"/home/{host.USER}"
 LANG = "en_US.UTF-8"
 # What sommelier says, by the mock's answers. The low-density twins are instance 1's.
@@ -61,13 +66,31 @@ def login(container: Container, script: str) -> str:
     return container.get(["su", "--login", host.USER, "--command", script], timeout=120)
 
 
+def calls_of(user: Container, program: str, wanted: Sequence[Sequence[str]], *, before: int = 0) -> list[list[str]]:
+    """The arguments of each call of a host's program after the first `before` ones.
+
+    What starts it does not wait for it: so those that are `wanted` are waited for. Where they do not come, the caller
+    sees what did.
+    """
+    found: list[list[str]] = []
+
+    def come() -> bool:
+        calls = user.mock_calls(program)[before:]
+        found[:] = [[str(word) for word in argv] for call in calls if isinstance(argv := call["argv"], list)]
+        return all(argv in found for argv in wanted)
+
+    with contextlib.suppress(DeadlineError):
+        wait_until(come, f"{program} to be called", timeout=CALL_TIMEOUT)
+    return found
+
+
 @check(Situation.HOST, Situation.GPU)
 def user_services_run(guest: Guest) -> None:
     """The user manager reaches `running`, with garcon and sommelier active and started as the host expects."""
     user = guest.user
     user.wait_running()
     user.check_active(SESSION_UNITS)
-    calls = [call["argv"] for call in user.mock_calls("garcon")]
+    calls = calls_of(user, "garcon", [["--server"]])
     if calls != [["--server"]]:
         raise CheckFailedError(f"garcon was started with {calls!r}", hint="once, with --server")
     for variable, wanted in (("DISPLAY", ":0"), ("WAYLAND_DISPLAY", "wayland-0"), ("SOMMELIER_VERSION", "mock")):
@@ -104,6 +127,7 @@ def user_environment(guest: Guest) -> None:
     missing = {"/usr/local/bin", "/usr/bin"} - set(found.get("PATH", "").split(":"))
     if missing:
         wrong.append(f"PATH in the user manager's environment is {found.get('PATH')!r}, without {min(missing)}")
+    calls_of(guest.user, "garcon", [["--server"]])
     for call in guest.user.mock_calls("garcon"):
         given = call["environment"]
         if call["argv"] == ["--server"] and isinstance(given, dict):

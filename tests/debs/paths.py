@@ -79,7 +79,6 @@ EVERYWHERE = {
     ],
     "cros-vmstat-metrics": [f"{USER}/cros-vmstat-metrics.service"],
     "cros-wayland": ["{lib}/udev/rules.d/10-cros-virtwl.rules", "etc/skel/.config/weston.ini"],
-    "cros-xdg-desktop-portal": ["etc/xdg/xdg-desktop-portal/portals.conf"],
 }
 RULES = {
     "cros-garcon": ["usr/share/polkit-1/rules.d/50-cros-garcon.rules"],
@@ -92,6 +91,7 @@ PIPEWIRE = {
     ],
     "cros-gpu": ["etc/apt/preferences.d/cros-gpu.pref"],
 }
+PORTAL_DESKTOP = [f"{USER}/xdg-desktop-portal.service.d/50-cros.conf"]
 PKLA = "var/lib/polkit-1/localauthority"
 BY_RELEASE = {
     "bullseye": [
@@ -101,11 +101,12 @@ BY_RELEASE = {
                 f"{PKLA}/50-local.d/garcon-synaptic.pkla",
             ],
             "cros-sudo-config": [f"{PKLA}/10-vendor.d/10-cros-nopasswd.pkla"],
+            "cros-xdg-desktop-portal": PORTAL_DESKTOP,
             "cros-systemd-overrides": [f"{SYSTEM}/systemd-udev-trigger.service.d/50-cros-container.conf"],
         }
     ],
-    "bookworm": [RULES, PIPEWIRE],
-    "trixie": [RULES, PIPEWIRE],
+    "bookworm": [RULES, PIPEWIRE, {"cros-xdg-desktop-portal": PORTAL_DESKTOP}],
+    "trixie": [RULES, PIPEWIRE, {"cros-xdg-desktop-portal": ["etc/xdg/xdg-desktop-portal/portals.conf"]}],
 }
 
 

@@ -10,12 +10,16 @@ import pytest
 from common import tools
 from common.aptrepo import KEYRING
 from common.errors import CommandError
+from common.files import sha256_of
 from common.mirror import Mirror
 from common.rootfs import cached_tar
+from debs.build import build_debs
 from debs.keyring import dearmoured
+from debs.version import version
 from tests.common.aptparts import signed
-from tests.debs.conftest import CACHE, Built, releases
-from tests.debs.guests import Kind, recipe_for
+from tests.debs.broken import failing
+from tests.debs.conftest import CACHE, EPOCH, Built, releases
+from tests.debs.guests import Kind, differences, recipe_for
 from tests.debs.originals import ORIGINALS, make
 
 pytestmark = [pytest.mark.root, pytest.mark.mirror, pytest.mark.timeout(1200)]
@@ -27,11 +31,18 @@ TRIGGER = "usr/share/applications/.garcon_trigger"
 _NOT_OURS = re.compile(r"(in|proc|sys|dev|tmp|run|root|var/(cache|tmp|lib/(dpkg|apt|ucf)|log/[a-z]+))(/|\.|$)")
 
 
+class R73:
+    """The numbers of release-R73-11647.B."""
+
+    milestone = 73
+    build = 11647
+
+
 class Root:
     """A root file system with everything our packages depend on, and none of them."""
 
-    def __init__(self, path: Path, debs: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, debs: Path, release: str) -> None:
+        self.path, self.release = path, release
         self.names = [deb.name.split("_")[0] for deb in sorted(debs.iterdir())]
         self.names.remove("cros-gpu-alpha")  # it conflicts with cros-gpu
         shutil.copytree(debs, path / "in")
@@ -69,6 +80,14 @@ class Root:
                 found.add(f"{name} -> {path.readlink()}" if path.is_symlink() else name)
         return found
 
+    def sums(self) -> dict[str, str]:
+        """The digest of every file in /etc that is ours or the original's to keep."""
+        return {
+            path.relative_to(self.path).as_posix(): sha256_of(path)
+            for path in (self.path / "etc").rglob("*")
+            if path.is_file() and not path.is_symlink() and path.name != "ld.so.cache"
+        }
+
     def text(self, path: str) -> str:
         """The content of a file."""
         return (self.path / path).read_text()
@@ -83,7 +102,8 @@ def root(request: pytest.FixtureRequest, built: Built, tmp_path_factory: pytest.
     tools.run(["tar", "--extract", "--numeric-owner", "--file", tar, "--directory", path], quiet=True, timeout=600)
     (path / "usr/sbin/policy-rc.d").write_text("#!/bin/sh\nexit 101\n")
     (path / "usr/sbin/policy-rc.d").chmod(0o755)
-    yield Root(path, built(release))
+    (path / "etc/dpkg/dpkg.cfg.d/test").write_text("force-unsafe-io\n")
+    yield Root(path, built(release), release)
     shutil.rmtree(path, ignore_errors=True)
 
 
@@ -149,6 +169,76 @@ def test_upgrade_from_the_original(root: Root, tmp_path: Path) -> None:
     assert root.snapshot() == before
 
 
+@pytest.mark.parametrize("step", ["preinst", "unpack"])
+def test_a_failed_upgrade_from_the_original_leaves_it_as_it_was(root: Root, tmp_path: Path, step: str) -> None:
+    before = root.snapshot()
+    place = root.path / "in" / "failing"
+    place.mkdir()
+    originals = [make(original, tmp_path).name for original in ORIGINALS]
+    for deb in originals:
+        shutil.copy(tmp_path / deb, place)
+    root.run("dpkg", "--install", *[f"/in/failing/{deb}" for deb in originals])
+    paths, sums = root.snapshot(), root.sums()
+    wanted = {deb.split("_")[0] for deb in originals}
+    debs = [deb for deb in (root.path / "in").glob("*.deb") if deb.name.split("_")[0] in wanted]
+    broken = [f"/in/failing/{failing(deb, place, step=step).name}" for deb in debs]
+    with pytest.raises(CommandError, match="exited with 1"):
+        root.run("dpkg", "--force-confold", "--abort-after=100", "--install", *broken)
+    assert list(differences(paths, root.snapshot() - {TRIGGER})) == []
+    assert root.sums() == sums
+
+    root.install()
+    root.purge()
+    for name in wanted - set(root.names):
+        root.run("dpkg", "--purge", name)
+    shutil.rmtree(place)
+    assert root.snapshot() == before
+
+
+def test_edits_survive_the_next_milestone(root: Root, keyring: Path, tmp_path: Path) -> None:
+    before = root.snapshot()
+    root.install()
+    edited = {
+        "etc/skel/.config/cros-garcon.conf": "DisableAutomaticCrosPackageUpdates=true\n",
+        "etc/pulse/daemon.conf.cros": "; edited where it is\n",
+        "etc/sommelierrc": "# mine\n",
+    }
+    for path, text in edited.items():
+        (root.path / path).write_text(text)
+    # As editors and `sed -i` do it: a file in the place of the link.
+    (root.path / "etc/pulse/default.pa").unlink()
+    (root.path / "etc/pulse/default.pa").write_text("# edited by an editor\n")
+
+    next_one = root.path / "in" / "73"
+    build_debs(
+        root.release, version=version(R73(), EPOCH, root.release), epoch=EPOCH, keyring=keyring, out=next_one,
+        cache=CACHE,
+    )  # fmt: skip
+    root.dpkg("--install", *[f"/in/73/{deb.name}" for deb in next_one.iterdir() if "gpu-alpha" not in deb.name])
+    assert root.run("dpkg-query", "--show", "--showformat=${Version}", "cros-garcon").startswith("73.11647.")
+    assert {path: root.text(path) for path in edited} == edited
+    assert root.text("etc/pulse/default.pa.cros") == "# edited by an editor\n"
+    for name in ("daemon.conf", "default.pa"):
+        assert (root.path / "etc/pulse" / name).readlink() == Path(f"{name}.cros")
+    shutil.rmtree(next_one)
+    root.purge()
+    assert root.snapshot() == before
+
+
+def test_a_host_without_some_of_its_files_is_no_obstacle(root: Root) -> None:
+    root.install()
+    host = f"/{HOST}"
+    said = root.run(
+        "sh", "-euc",
+        f"mkdir -p {host}; mount -t tmpfs host {host}; mkdir {host}/bin {host}/lib; touch {host}/bin/sommelier; "
+        f"mount -o remount,ro {host}; dpkg --install /in/cros-sommelier-config_*.deb 2>&1",
+    )  # fmt: skip
+    assert "the host has no /opt/google/cros-containers/lib/swrast_dri.so" in said
+    assert root.run("dpkg", "--audit") == ""
+    shutil.rmtree(root.path / "opt/google", ignore_errors=True)
+    root.purge()
+
+
 def test_handlers_run_the_hosts_program_with_the_arguments_given(root: Root) -> None:
     root.install()
     garcon = root.path / HOST / "bin/garcon"
@@ -177,7 +267,9 @@ def test_the_key_is_trusted_for_our_repository_and_for_no_other(root: Root, tmp_
     (root.path / "etc/apt/sources.list").write_text("")
     try:
         (sources / "cros.list").write_text("deb copy:/srv/ours bookworm main\n")
-        root.run("/usr/libexec/cros-apt-config/bind-keyring")
+        # Without systemd apt itself binds the source, when it has read it already.
+        with pytest.raises(CommandError, match=r"NO_PUBKEY|Missing key"):
+            root.run("apt-get", "update")
         root.run("apt-get", "update")
         assert re.search(r"995 copy:/srv/ours", root.run("apt-cache", "policy"))
         (sources / "other.list").write_text("deb copy:/srv/other bookworm main\n")

@@ -59,17 +59,30 @@ def test_a_directory_with_nothing_to_change_is_not_written_to(tmp_path: Path) ->
 
 
 def test_apt_and_systemd_may_run_it_at_once(tmp_path: Path) -> None:
-    source = tmp_path / "cros.list"
-    source.write_text(f"deb {URL} bookworm main\n" * 200)
-    with ThreadPoolExecutor(8) as pool:
-        for done in [pool.submit(tools.run, [BIND, tmp_path]) for _ in range(24)]:
-            done.result()
-    assert source.read_text() == f"deb [signed-by={KEYRING}] {URL} bookworm main\n" * 200
-    assert [path.name for path in tmp_path.iterdir()] == ["cros.list"]
+    folder = tmp_path / "sources.list.d"
+    folder.mkdir()
+    source = folder / "cros.list"
+    for _ in range(4):
+        source.write_text(f"deb {URL} bookworm main\n" * 200)
+        with ThreadPoolExecutor(8) as pool:
+            for done in [pool.submit(tools.run, [BIND, folder]) for _ in range(24)]:
+                done.result()
+        assert source.read_text() == f"deb [signed-by={KEYRING}] {URL} bookworm main\n" * 200
+        assert [path.name for path in folder.iterdir()] == ["cros.list"]
+    assert [path.name for path in tmp_path.iterdir()] == ["sources.list.d"]
+
+
+def test_the_main_file_is_a_source_too(tmp_path: Path) -> None:
+    folder = tmp_path / "sources.list.d"
+    folder.mkdir()
+    (tmp_path / "sources.list").write_text(f"deb [signed-by=/etc/apt/trusted.gpg.d/cros.gpg] {URL} bookworm main\n")
+    tools.run([BIND, folder])
+    assert (tmp_path / "sources.list").read_text() == f"deb [signed-by={KEYRING}] {URL} bookworm main\n"
 
 
 def test_no_source_at_all_is_fine(tmp_path: Path) -> None:
     tools.run([BIND, tmp_path])
+    tools.run([BIND, tmp_path / "nowhere"])
     assert list(tmp_path.iterdir()) == []
 
 

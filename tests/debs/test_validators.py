@@ -1,7 +1,9 @@
 """Every configuration file is read by the program it is meant for, or by that program's own checker."""
 
+import fnmatch
 import re
 import shutil
+import struct
 from pathlib import Path
 
 import pytest
@@ -114,3 +116,42 @@ def test_polkit_rules_and_pkla_allow_the_same(package: str) -> None:
     assert set(re.findall(r'"((?:org|com)\.[^"]+)"', rules)) == actions
     assert 'isInGroup("sudo")' in rules
     assert "Identity=unix-group:sudo" in pkla
+
+
+@pytest.mark.parametrize("unit", sorted(FILES.rglob("*.service")), ids=name)
+def test_a_unit_that_is_started_again_and_again_never_ends_in_failed(unit: Path) -> None:
+    text = unit.read_text()
+    if "\nRestart=always\n" in text:
+        assert "\nStartLimitIntervalSec=0\n" in text
+        assert re.search(r"^RestartSec=", text, re.MULTILINE)
+
+
+def test_everybody_may_use_the_virtual_wayland_device() -> None:
+    [file] = FILES.rglob("10-cros-virtwl.rules")
+    [rule] = [line for line in file.read_text().splitlines() if line and not line.startswith("#")]
+    parts = dict(re.findall(r'([A-Z]+)(?:==|=)"([^"]*)"', rule))
+    assert fnmatch.fnmatchcase("wl0", parts["KERNEL"])
+    assert not fnmatch.fnmatchcase("null", parts["KERNEL"])
+    assert parts["MODE"] == "0666"
+    assert 'KERNEL=="' in rule
+
+
+@pytest.mark.parametrize("icon", sorted(FILES.rglob("cros-tast-tests/**/*.png")), ids=name)
+def test_icons_are_as_large_as_their_folder_says(icon: Path) -> None:
+    header = icon.read_bytes()[:24]
+    assert header[:8] == b"\x89PNG\r\n\x1a\n"
+    assert struct.unpack(">II", header[16:24]) == (32, 32)
+
+
+def test_settings_of_the_toolkits() -> None:
+    etc = FILES / "cros-ui-config/etc"
+    gtk3 = (etc / "gtk-3.0/settings.ini").read_text()
+    assert re.search(r"^gtk-decoration-layout *= *\S*:\S*close$", gtk3, re.MULTILINE), "buttons on the right"
+    for text in (gtk3, (etc / "gtk-2.0/gtkrc").read_text()):
+        assert re.search(r"^gtk-theme-name *= *\"?CrosAdapta", text, re.MULTILINE)
+    assert re.search(r"^style *= *\S+", (etc / "xdg/Trolltech.conf").read_text(), re.MULTILINE)
+
+
+def test_the_hosts_browser_is_in_no_menu() -> None:
+    [desktop] = FILES.rglob("garcon_host_browser.desktop")
+    assert "\nNoDisplay=true\n" in desktop.read_text()

@@ -32,11 +32,14 @@ def lay_out(release: Release, tree: Path, *, version: str, epoch: int, keys: byt
         ConfigError: the table names a variant, package or substvar that is not there.
     """
     files = tree / "files"
-    shutil.copytree(DEBS / "files", files, symlinks=True)
+    for folder in ("files", "debian"):
+        shutil.copytree(DEBS / folder, tree / folder, symlinks=True)
     for variant in release.variants:
         if not (DEBS / "variants" / variant).is_dir():
             raise ConfigError(f"releases.toml: [{release.codename}]: there is no debs/variants/{variant}")
-        shutil.copytree(DEBS / "variants" / variant, files, symlinks=True, dirs_exist_ok=True)
+        for folder in sorted((DEBS / "variants" / variant).iterdir()):
+            target = tree / "debian" if folder.name == "debian" else files / folder.name
+            shutil.copytree(folder, target, symlinks=True, dirs_exist_ok=True)
     keyring = files / KEYRING
     keyring.parent.mkdir(parents=True, exist_ok=True)
     keyring.write_bytes(keys)
@@ -44,7 +47,6 @@ def lay_out(release: Release, tree: Path, *, version: str, epoch: int, keys: byt
     _move(files, release)
     for package in release.without:
         shutil.rmtree(files / package, ignore_errors=True)
-    shutil.copytree(DEBS / "debian", tree / "debian", symlinks=True)
     control = (DEBS / "debian" / "control").read_text()
     (tree / "debian" / "control").write_text(control_of(release, control))
     (tree / "debian" / "changelog").write_text(changelog_of(release, version=version, epoch=epoch))

@@ -298,8 +298,7 @@ class GcsBucket:
         token: str | None = None
         while True:
             token, _done, _total = blob.rewrite(
-                pinned, token=token, if_generation_match=generation, if_source_generation_match=source.generation,
-                **self._how,
+                pinned, token=token, if_generation_match=generation, **self._how,
             )  # fmt: skip
             if token is None:
                 return self._stat(blob)

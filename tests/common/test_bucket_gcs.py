@@ -121,6 +121,22 @@ def test_bytes_that_come_wrong_every_time_are_refused(bucket: GcsBucket, storage
         bucket.read("a")
 
 
+def test_an_object_replaced_while_it_is_read(bucket: GcsBucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket.upload(b"old", "a", kind=Kind.POINTER)
+    download = GcsBucket._download
+    newer: list[bytes] = [b"new"]
+
+    def replaced(self: GcsBucket, name: str, generation: int) -> bytes:
+        if newer:
+            self.upload(newer.pop(), name, kind=Kind.POINTER)
+        return download(self, name, generation)
+
+    monkeypatch.setattr(GcsBucket, "_download", replaced)
+    held = bucket.read("a")
+    assert held is not None
+    assert (held.content, held.stat.sha256) == (b"new", hashlib.sha256(b"new").hexdigest())
+
+
 def test_an_object_somebody_changed_by_other_means(bucket: GcsBucket, storage: Storage) -> None:
     bucket.upload(b"content", "a", kind=Kind.IMMUTABLE)
     have = there(storage, bucket, "a")

@@ -47,7 +47,7 @@ def publish(bucket: Any, text: str, base: int | None = None, *, plain: str = "")
     """Publish a state: everything in it says `text` (or the plain objects `plain`)."""
     return publication.publish(
         bucket,
-        immutable=[Item(f"72/pool/{text}", text.encode()), Item(f"72/by-hash/{text}", text.encode(), rank=1)],
+        immutable=[Item(f"72/pool/{text}", text.encode()), Item(f"72/by-hash/{text}", text.encode() * 3, rank=1)],
         mutable=[Item(name, (plain or text).encode(), rank=2 + number) for number, name in enumerate(PLAIN)],
         pointer=Item(POINTER, text.encode()),
         if_generation=generation(bucket) if base is None else base,
@@ -62,7 +62,7 @@ def state(bucket: Bucket) -> list[bytes]:
 
 
 def test_it_uploads_what_is_new_and_counts(bucket: Bucket) -> None:
-    assert publish(bucket, "one") == Published(uploaded=5, kept=0, size=15)
+    assert publish(bucket, "one") == Published(uploaded=5, kept=0, size=21)
     assert publish(bucket, "one") == Published(uploaded=0, kept=5, size=0)
     assert str(publish(bucket, "two")) == "5 objects uploaded (0.0 MB), 0 were there already"
     stat = bucket.stat(POINTER)
@@ -177,6 +177,24 @@ def test_a_rival_at_any_moment_who_begins_then(bucket: Bucket, at: str, monkeypa
     stat = bucket.stat(POINTER)
     assert stat is not None
     assert not stat.claimed
+
+
+@pytest.mark.parametrize("at", PLAIN)
+def test_what_is_written_too_late_is_refused(bucket: Bucket, at: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rival takes over and finishes while a write of ours is under way, of an object that he leaves as it is."""
+    monkeypatch.setattr(publication, "CLAIM", 0.1)
+    publish(bucket, "before")
+    begun: list[str] = []
+
+    def before(name: str) -> None:
+        if name == at and not begun:
+            begun.append(name)
+            publish(bucket, "rival", plain="before" if at == PLAIN[0] else "")
+
+    with pytest.raises(ConflictError, match="was changed by 'job rival'"):
+        publish(Watched(bucket, before), "one")
+    assert state(bucket) == [b"before" if at == PLAIN[0] else b"rival"] * 2 + [b"rival"]
+    assert not any(stat.claimed for stat in bucket.stats([*PLAIN, POINTER]).values())
 
 
 def test_a_rival_waits_for_who_is_about_to_finish(bucket: Bucket) -> None:

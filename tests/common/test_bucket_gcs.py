@@ -1,5 +1,6 @@
 """Google Cloud Storage when it fails: what is tried again, what is refused, and that no wrong byte is ever kept."""
 
+import gc
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,7 +15,7 @@ from common.store import Store, open_bucket
 from tests.common.buckets import EMULATOR_VARIABLE, IN_A_HURRY, Place, strict
 from tests.common.gcs_stand_in import Fault, Object, Storage
 
-# The library leaves the connection of a download it tries again to the garbage collector.
+# The library leaves the connection of a download it tries again to the garbage collector; `place` calls it.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 LARGE = bytes(range(256)) * (9 << 12)  # 9 MiB: two requests of a resumable upload
@@ -26,6 +27,7 @@ ACTIONS = {"small": "upload", "large": "chunk"}
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     with strict(tmp_path_factory.mktemp("gs")) as place:
         yield place
+    gc.collect()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """--storage: who gets what of the way to Google Cloud Storage, and whether what was published is still there."""
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,6 +60,7 @@ def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsBucke
         monkeypatch.setenv(EMULATOR_VARIABLE, place.url)
         assert isinstance(bucket, GcsBucket)
         yield bucket
+    gc.collect()
 
 
 def test_whether_it_is_still_published(bucket: GcsBucket, tmp_path: Path) -> None:

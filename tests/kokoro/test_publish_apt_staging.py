@@ -1,6 +1,7 @@
 """Publication to staging: the order, what is never replaced, what stays, and who is refused."""
 
 import datetime as dt
+import gc
 import json
 import re
 import shutil
@@ -270,9 +271,10 @@ def in_google(env: KokoroEnv, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kokor
     with emulator(env.artifacts_dir) as place, place.bucket(publish_apt_staging.BUCKET):
         monkeypatch.setenv(EMULATOR_VARIABLE, place.url)
         yield replace(env, store=Store(), emulated=True)
+    gc.collect()  # what builds leave to the end of their process
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # a build ends with its process
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_in_google_cloud_storage(in_google: KokoroEnv, tmp_path: Path) -> None:
     publish_apt_staging.build(in_google)
     bucket = open_bucket(Store(), publish_apt_staging.BUCKET)

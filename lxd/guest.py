@@ -69,4 +69,6 @@ def guest_files(mirror: Mirror, *, release: str, milestone: int) -> dict[str, st
         "etc/locale.conf": "LANG=en_US.UTF-8\n",  # trixie's systemd makes the former a link to it
         "etc/locale.gen": "en_US.UTF-8 UTF-8\n",
         "etc/ssh/sshd_not_to_be_run": "",
+        # trixie's ping has no capability of its own, and systemd's range has groups that a container has not.
+        "etc/sysctl.d/60-cros-ping.conf": "net.ipv4.ping_group_range = 0 65534\n",
     }

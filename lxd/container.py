@@ -138,10 +138,12 @@ class Container:
             raise DeadlineError(
                 f"{' '.join(argv)} did not finish in {timeout:g} s", details=f"in container {self.name}"
             )
-        if state["status"] != "Success":
+        result = state.get("metadata") or {}
+        # Whatever ends with 126 or 127, LXD takes for a program that it could not start.
+        if state["status"] != "Success" and not result.get("return"):
             raise CheckFailedError(f"{argv[0]!r} cannot be run in the container", details=state["err"])
-        output = state["metadata"]["output"]
-        return Ran(int(state["metadata"]["return"]), self._recorded(output["1"]), self._recorded(output["2"]))
+        out, err = (self._recorded(result["output"][stream]) for stream in ("1", "2"))
+        return Ran(int(result["return"]), out, err or state["err"])
 
     def _recorded(self, url: str) -> str:
         """What LXD recorded of a program's output, and forget it there."""

@@ -1,4 +1,4 @@
-"""What the Chrome OS host gives a container: its programs (mocks of them), /dev/.ssh, a GPU, and a user."""
+"""What the Chrome OS host gives a container: its programs (mocks of them), /dev/.ssh, fonts, a GPU, and a user."""
 
 import shutil
 from pathlib import Path
@@ -17,6 +17,8 @@ UID = 1000
 GROUPS = ("audio", "cdrom", "dialout", "floppy", "plugdev", "sudo", "users", "video")
 GROUPS_WHERE_THEY_EXIST = ("render",)
 GPU = "/dev/dri/renderD128"
+# A file in the fonts directory that the host shares.
+FONT = "OfTheHost.ttf"
 # Where the client's key is, for the check that fetches a file as the Files app does.
 CLIENT_KEY = "/dev/.ssh/client_key"
 _SSHD_CONFIG = f"""\
@@ -43,16 +45,19 @@ def devices(place: Path, *, mocks: Path = MOCKS) -> Devices:
         place: an empty directory for what is mounted; to be kept as long as the container.
         mocks: the directory that stands for the host's programs.
     """
-    ssh, programs = place / "ssh", place / "cros-containers"
+    ssh, programs, shared = place / "ssh", place / "cros-containers", place / "chromeos"
     _make_ssh(ssh)
     shutil.copytree(mocks, programs)
+    (shared / "fonts").mkdir(parents=True)
+    (shared / "fonts" / FONT).touch()
     # The container sees their owner as nobody, so everything has to be readable, whatever the checkout's modes are.
     # (LXD 5.0 cannot `shift` a mount on Linux 6.9 and later: lxc/incus#882.)
-    for path in (ssh, *ssh.rglob("*"), programs, *programs.rglob("*")):
+    for path in (path for top in (ssh, programs, shared) for path in (top, *top.rglob("*"))):
         path.chmod(0o755 if path.is_dir() or path.parent.name == "bin" else 0o644)
     return {
         "cros-containers": {"type": "disk", "source": str(programs), "path": HOST_PROGRAMS, "readonly": "true"},
         "ssh": {"type": "disk", "source": str(ssh), "path": "/dev/.ssh", "readonly": "true"},
+        "chromeos": {"type": "disk", "source": str(shared), "path": "/mnt/chromeos", "readonly": "true"},
     }
 
 

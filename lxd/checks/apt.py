@@ -4,6 +4,8 @@ import re
 import shlex
 from collections.abc import Collection
 
+from common.errors import CheckFailedError, DeadlineError
+from common.waiting import wait_until
 from lxd.checks.base import Guest, Situation, check, fail_for
 from lxd.container import Ran
 from lxd.repository import Kind
@@ -17,6 +19,8 @@ TRIGGER = "/usr/share/applications/.garcon_trigger"
 KEYRING = "/usr/share/keyrings/cros-archive-keyring.gpg"
 PRIORITY = "995"  # of cros-apt-config's preferences
 TIMEOUT = 300.0  # seconds
+# How long the path unit may take to see what the host has written; seconds.
+BIND_TIMEOUT = 60.0
 # An apt that knows one source and nothing else, with the image's keyring, preferences and settings. Its folders have to
 # be open to the user _apt.
 _PREPARE = """
@@ -28,6 +32,30 @@ apt() {{
         -o Acquire::Retries=0 -o DPkg::Lock::Timeout=120 -o DPkg::Options::=--force-unsafe-io "$@"
 }}
 """
+
+
+@check(Situation.HOST)
+def hosts_source_is_bound(guest: Guest) -> None:
+    """The apt source that the host writes, without a key, is bound to ours as soon as it is there."""
+    path = "/etc/apt/sources.list.d/cros.list"
+    before = guest.root.get(["cat", path])
+    write = ["sh", "-euc", 'printf %s "$2" >"$1"', "sh", path]
+    source = "https://storage.example/cros-packages/72 bookworm main"
+    guest.root.get([*write, f"deb {source}\n"])
+    found = ""
+
+    def bound() -> bool:
+        nonlocal found
+        found = guest.root.get(["cat", path]).strip()
+        return found == f"deb [signed-by={KEYRING}] {source}"
+
+    try:
+        wait_until(bound, f"{path} to be bound", timeout=BIND_TIMEOUT)
+    except DeadlineError as err:
+        journal = guest.root.journal("cros-bind-keyring.service", "cros-bind-keyring.path")
+        raise CheckFailedError(f"{path} still is {found!r}, without a key", details=journal) from err
+    finally:
+        guest.root.get([*write, before])
 
 
 def _lacking(guest: Guest) -> str:

@@ -87,3 +87,15 @@ def host_answers(guest: Guest) -> None:
     ran = guest.root.run(["curl", "--silent", "--show-error", "--max-time", "60", guest.run.url], timeout=90)
     if ran.out.strip() != WELCOME:
         raise CheckFailedError(f"{guest.run.url} does not answer", details=f"{ran.out}{ran.err}")
+
+
+@check(Situation.HOST, after=["network-by-dhcp"])
+def users_can_ping(guest: Guest) -> None:
+    """The user, and not only root, can ping the host."""
+    ran = guest.user.run(["ping", "-c", "1", "-W", "60", guest.run.gateway])
+    if ran.exit_code != 0:
+        raise CheckFailedError(
+            f"the user cannot ping {guest.run.gateway}",
+            details=ran.out + ran.err,
+            hint="a capability of ping's, or net.ipv4.ping_group_range",
+        )

@@ -7,8 +7,8 @@ TEST, APP_TEST = "test", "app_test"
 # Each does a small piece of work where that is possible without a display, a sound card or a network.
 PROGRAMS = {
     "aplay": "aplay --version",
-    "apitrace": "apitrace version",
-    "busybox": "echo one | busybox grep --quiet one",
+    "apitrace": "apitrace help | grep --quiet dump",
+    "busybox": "echo one | busybox grep -q one",
     "fio": "fio --name=check --filename=$place/fio --size=64k --bs=4k --rw=write --output-format=json",
     "iperf3": "iperf3 --version",
     "ping": "ping -c 1 -W 20 127.0.0.1",

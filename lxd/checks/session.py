@@ -112,9 +112,12 @@ def wait_for_variable(user: Container, variable: str, wanted: str) -> None:
 
 @check(Situation.HOST)
 def more_user_services_run(guest: Guest) -> None:
-    """Sommelier for low density and the memory statistics run too, and tell where they are."""
+    """Sommelier for low density and the memory statistics run too, as the host expects."""
     user = guest.user
     user.check_active(MORE_UNITS)
+    calls = calls_of(user, "crostini_metric_reporter", [[]])
+    if calls != [[]]:
+        raise CheckFailedError(f"crostini_metric_reporter was started with {calls!r}", hint="once, with nothing")
     for variable, wanted in (LOW_DENSITY | DISPLAYS).items():
         wait_for_variable(user, variable, wanted)
 
@@ -140,7 +143,7 @@ def user_environment(guest: Guest) -> None:
 
 @check(Situation.HOST)
 def login_shells_are_set_up(guest: Guest) -> None:
-    """A login shell has the locale en_US.UTF-8, knows sommelier's displays, and says nothing unasked."""
+    """A login shell has the locale en_US.UTF-8, and knows sommelier's displays."""
     for variable, value in (DISPLAYS | LOW_DENSITY).items():
         wait_for_variable(guest.user, variable, value)
     said = login(guest.root, "locale 2>&1 >/dev/null; env; locale charmap; locale --all-locales")

@@ -13,7 +13,7 @@ from common.errors import CheckFailedError
 from common.mirror import native_arch
 from lxd import host, repository
 from lxd.about import About
-from lxd.checks import CHECKS, Check, Guest, Run, Situation, boot, network, restart, session
+from lxd.checks import CHECKS, Check, Guest, Run, Situation, apt, boot, network, restart, session
 from lxd.container import Container, import_image
 from lxd.daemon import lxd
 from lxd.repository import serving
@@ -64,6 +64,7 @@ def red(check: Check, guest: Guest, *words: str) -> None:
 def test_the_check_is_red(guests: Guests, damage: Damage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network, "DHCP_TIMEOUT", 0.5)
     monkeypatch.setattr(session, "CALL_TIMEOUT", 0.5)
+    monkeypatch.setattr(apt, "BIND_TIMEOUT", 0.5)
     guest = guests[damage.situation]
     with damage.done(guest) as check:
         red(check, guest, *damage.words)

@@ -37,9 +37,9 @@ def lay_out(release: Release, tree: Path, *, version: str, epoch: int, keys: byt
     for variant in release.variants:
         if not (DEBS / "variants" / variant).is_dir():
             raise ConfigError(f"releases.toml: [{release.codename}]: there is no debs/variants/{variant}")
-        for folder in sorted((DEBS / "variants" / variant).iterdir()):
-            target = tree / "debian" if folder.name == "debian" else files / folder.name
-            shutil.copytree(folder, target, symlinks=True, dirs_exist_ok=True)
+        for part in sorted((DEBS / "variants" / variant).iterdir()):
+            target = tree / "debian" if part.name == "debian" else files / part.name
+            shutil.copytree(part, target, symlinks=True, dirs_exist_ok=True)
     keyring = files / KEYRING
     keyring.parent.mkdir(parents=True, exist_ok=True)
     keyring.write_bytes(keys)

@@ -44,7 +44,7 @@ def tests(session: nox.Session) -> None:
 def system_tests(session: nox.Session) -> None:
     """Tests with the real programs: root, the machine's Debian mirror, LXD. Arguments go to pytest."""
     install(session)
-    chosen = "(root or mirror or lxd) and not flow and not packages and not incus"
+    chosen = "(root or mirror or lxd) and not flow and not packages and not incus and not emulated"
     session.run("pytest", *BOTH_PROCESSORS, "-m", chosen, *session.posargs)
 
 
@@ -67,6 +67,13 @@ def incus_test(session: nox.Session) -> None:
     """What the tests with a real LXD do, with an Incus: its daemon, its client, its view of the published index."""
     install(session)
     session.run("pytest", "-m", "incus", *session.posargs)
+
+
+@nox.session(default=False)
+def arm64_test(session: nox.Session) -> None:
+    """Slow: a machine of another architecture in software emulation. Boot checks there: lxd_test -- --arch arm64."""
+    install(session)
+    session.run("pytest", "-m", "emulated", *session.posargs)
 
 
 @nox.session

@@ -20,11 +20,13 @@ class About:
         release: of Debian.
         type: `default`, `test` or `app_test`.
         milestone: of Chrome OS.
+        arch: in Debian's word.
     """
 
     release: str = ""
     type: str = DEFAULT_TYPE
     milestone: str = ""
+    arch: str = ""
 
     @classmethod
     def read(cls, metadata: Path) -> "About":
@@ -47,4 +49,5 @@ class About:
             release=str(said.get("release", "")),
             type=str(said.get("variant", DEFAULT_TYPE)),
             milestone=str(said.get("milestone", "")),
+            arch=str(said.get("architecture", "")),
         )

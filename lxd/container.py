@@ -8,7 +8,7 @@ from pathlib import Path
 import pylxd
 
 from common.errors import CheckFailedError, CommandError, DeadlineError, ImageError
-from common.waiting import wait_until
+from common.waiting import scaled, wait_until
 from lxd.client import translated, wait_for
 
 BOOT_TIMEOUT = 120.0
@@ -87,13 +87,14 @@ class Container:
         """
         try:
             with translated():
-                wait_for(self._client, self._api.state.put(json={"action": "start", "timeout": 120}))
+                asked = {"action": "start", "timeout": int(scaled(120))}
+                wait_for(self._client, self._api.state.put(json=asked))
         except CommandError as err:
             raise ImageError("LXD cannot start the image", details=err.what, hint="is there a /sbin/init?") from err
 
     def stop(self) -> None:
         """Switch it off."""
-        wait_for(self._client, self._api.state.put(json={"action": "stop", "force": True, "timeout": 30}))
+        wait_for(self._client, self._api.state.put(json={"action": "stop", "force": True, "timeout": int(scaled(30))}))
 
     def stop_cleanly(self, *, timeout: float) -> None:
         """Ask its init to end everything, as Chrome OS does when it is switched off.
@@ -101,6 +102,7 @@ class Container:
         Raises:
             CheckFailedError: it has not ended after `timeout` seconds; then it is switched off.
         """
+        timeout = scaled(timeout)
         try:
             with translated():
                 asked = {"action": "stop", "force": False, "timeout": int(timeout)}
@@ -122,6 +124,7 @@ class Container:
         Raises:
             DeadlineError: it takes longer than `timeout` seconds.
         """
+        timeout = scaled(timeout)
         environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/root"}
         if self.uid:
             environment |= {"XDG_RUNTIME_DIR": f"/run/user/{self.uid}", "HOME": "/"}

@@ -9,7 +9,7 @@ import json
 import os
 import random
 import socket
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +22,11 @@ from common.errors import LxdUnavailableError
 DESCRIPTION = "made and removed by cros-container-guest-tools"
 # Where an address may be from; the later ones are for a machine whose routes take all of 10.0.0.0/8 (a VPN's do).
 PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
+EMULATED = ipaddress.IPv4Network("10.0.2.0/24")  # qemu's, in the machines of lxd/emulator.py
 _TRIES = 100
 _CLONE_NEWNET = 0x40000000
+
+ListenAt = Callable[[str, int], socket.socket]
 
 
 @dataclass(frozen=True)
@@ -33,12 +36,12 @@ class Network:
     Attributes:
         name: the interface.
         gateway: the host's address on it, which is the containers' router and DNS server too.
-        namespace: the network namespace it is in (a file below /proc); this process's own when None.
+        listen_at: makes a socket of this process that listens, or is reached, at an address and a port there.
     """
 
     name: str
     gateway: str
-    namespace: Path | None = None
+    listen_at: ListenAt
 
     def listen(self, port: int = 0) -> socket.socket:
         """A socket that listens on the host's address, for any thread of this process to serve containers from.
@@ -51,20 +54,33 @@ class Network:
         Raises:
             OSError: the port is taken.
         """
+        return self.listen_at(self.gateway, port)
+
+
+def listen_here(address: str, port: int) -> socket.socket:
+    """Listen on an address of this machine."""
+    return socket.create_server((address, port))
+
+
+def listen_in(namespace: Path) -> ListenAt:
+    """What listens in another network namespace, a file below /proc."""
+
+    def enter_and_listen(address: str, port: int) -> socket.socket:
+        with namespace.open() as file:
+            libc = ctypes.CDLL(None, use_errno=True)
+            if libc.setns(file.fileno(), _CLONE_NEWNET) != 0:
+                number = ctypes.get_errno()
+                raise OSError(number, os.strerror(number), str(namespace))
+        return listen_here(address, port)
+
+    def listen(address: str, port: int) -> socket.socket:
         with ThreadPoolExecutor(1) as thread:  # which alone enters the namespace, and ends there
-            return thread.submit(self._listen, port).result()
+            return thread.submit(enter_and_listen, address, port).result()
 
-    def _listen(self, port: int) -> socket.socket:
-        if self.namespace:
-            with self.namespace.open() as namespace:
-                libc = ctypes.CDLL(None, use_errno=True)
-                if libc.setns(namespace.fileno(), _CLONE_NEWNET) != 0:
-                    number = ctypes.get_errno()
-                    raise OSError(number, os.strerror(number), str(self.namespace))
-        return socket.create_server((self.gateway, port))
+    return listen
 
 
-def make(client: pylxd.Client, name: str, *, namespace: Path | None) -> Network:
+def make(client: pylxd.Client, name: str, *, listen_at: ListenAt) -> Network:
     """Make a bridge of this name (at most 15 characters) in the LXD of `client`.
 
     Raises:
@@ -77,7 +93,7 @@ def make(client: pylxd.Client, name: str, *, namespace: Path | None) -> Network:
         "ipv4.routing": "false",
     }  # fmt: skip
     client.api.networks.post(json={"name": name, "type": "bridge", "description": DESCRIPTION, "config": config})
-    return Network(name, str(router), namespace)
+    return Network(name, str(router), listen_at)
 
 
 def remove(client: pylxd.Client, name: str) -> None:
@@ -109,4 +125,5 @@ def free_subnet(used: Collection[ipaddress.IPv4Network]) -> ipaddress.IPv4Networ
 def used_addresses() -> list[ipaddress.IPv4Network]:
     """Where this machine has routes to, but for the default one; its own addresses are among them."""
     routes = json.loads(tools.capture(["ip", "-json", "-4", "route", "show", "table", "all"]) or "[]")
-    return [ipaddress.IPv4Network(route["dst"], strict=False) for route in routes if route["dst"] != "default"]
+    used = [ipaddress.IPv4Network(route["dst"], strict=False) for route in routes if route["dst"] != "default"]
+    return [*used, EMULATED]

@@ -82,7 +82,7 @@ def daemon(parent: Path, certificates: Path | None = None, *, server: Server = S
             )
         except DeadlineError as err:
             raise _not_started(process, server) from err
-        _make_pool(directory)
+        make_pool(directory)
         yield Own(directory, namespace)
 
 
@@ -102,8 +102,11 @@ def _started(
 def _ready(directory: Path, process: tools.Process, server: Server) -> bool:
     if not process.alive():
         raise _not_started(process, server)
-    if not listens(directory):
-        return False
+    return listens(directory) and is_ready(directory)
+
+
+def is_ready(directory: Path) -> bool:
+    """Whether the daemon that listens there has finished starting."""
     try:
         api = connect(directory, timeout=START_TIMEOUT).api
         url = api._api_endpoint.removesuffix("/1.0")  # what `lxd waitready` asks is outside /1.0
@@ -120,7 +123,7 @@ def _not_started(process: tools.Process, server: Server) -> LxdUnavailableError:
     )
 
 
-def _make_pool(directory: Path) -> None:
+def make_pool(directory: Path) -> None:
     """A btrfs pool, on which an image is unpacked once; or a plain directory, where there is no btrfs."""
     api = connect(directory).api
     # Checksums and barriers guard what outlives a crash; this pool never does.

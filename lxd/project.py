@@ -26,15 +26,14 @@ class Project:
 
 @contextlib.contextmanager
 def ours(
-    directory: Path, *, disposable: bool = False, bridged: bool = True, namespace: Path | None = None
+    directory: Path, *, disposable: bool = False, listen_at: network.ListenAt | None = network.listen_here
 ) -> Iterator[Project]:
     """An empty project that no other run uses; what killed runs left is purged first.
 
     Args:
         directory: the LXD_DIR.
         disposable: the whole daemon goes away soon, so that there is no need to purge the project afterwards.
-        bridged: give its containers an eth0 on a bridge.
-        namespace: the network namespace of the daemon; this process's own when None.
+        listen_at: how this process listens where the daemon's bridges are; with None containers have no eth0.
     """
     client = connect(directory)
     with contextlib.ExitStack() as stack:
@@ -47,8 +46,8 @@ def ours(
         _make(client, name)
         devices = {"root": {"type": "disk", "path": "/", "pool": _pool_of(client)}}
         bridge = None
-        if bridged:
-            bridge = network.make(client, _bridge_of(name), namespace=namespace)
+        if listen_at:
+            bridge = network.make(client, _bridge_of(name), listen_at=listen_at)
             devices["eth0"] = {"type": "nic", "name": "eth0", "network": bridge.name}
         client.api.profiles["default"].put(params={"project": name}, json={"devices": devices})
         yield Project(name, bridge)

@@ -84,24 +84,25 @@ class _Server(http.server.ThreadingHTTPServer):
 
 
 @contextlib.contextmanager
-def serving(listening: socket.socket, repository: Path | None) -> Iterator[str]:
+def serving(listening: socket.socket, repository: Path | None, *, address: str | None = None) -> Iterator[str]:
     """Serve for as long as the `with` lasts; gives the URL, without a final slash.
 
     Args:
         listening: a socket that the containers reach; it is closed at the end.
+        address: where they reach it, on its own port; its own address when None.
         repository: a directory with `dists` and `pool`.
     """
     top = repository.resolve() if repository else None
     handler = type("Handler", (_Handler,), {"repository": top})
-    address = listening.getsockname()
-    server = _Server(address[:2], handler, bind_and_activate=False)
+    here, port = listening.getsockname()[:2]
+    server = _Server((here, port), handler, bind_and_activate=False)
     server.socket.close()
     server.socket = listening
     with server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()
         try:
-            yield f"http://{address[0]}:{address[1]}"
+            yield f"http://{address or here}:{port}"
         finally:
             server.shutdown()
             thread.join()

@@ -15,6 +15,7 @@ if __name__ == "__main__":
 from common.errors import ArtifactError, ImageError, UsageError, reported
 from common.files import workspace
 from common.progress import configure_logging, step
+from common.waiting import patient
 from lxd import host, own
 from lxd.about import About
 from lxd.checks import CHECKS, Check, Run
@@ -41,6 +42,8 @@ def check_image(
     keep: Keep | None = None,
 ) -> Report:
     """Boot an image and run the checks; what they found goes into `results`/sponge_log.xml.
+
+    An image of an architecture that does not run here is booted in an emulated machine, with ten times the patience.
 
     Args:
         metadata: the image's lxd.tar.xz (any tar with metadata.yaml).
@@ -69,13 +72,15 @@ def check_image(
         about = About.read(metadata)
         with (
             workspace(own.PREFIX, parent=parent) as place,
-            lxd(server=server, directories=directories, parent=parent) as daemon,
-            serving(daemon.listen(), repository) as url,
+            lxd(server=server, arch=about.arch, directories=directories, parent=parent) as daemon,
+            patient(daemon.patience),
+            serving(daemon.listen(), repository, address=daemon.gateway) as url,
         ):
             with step("Import the image"):
                 image = import_image(daemon.connect(), metadata, rootfs)
             run = Run(about=about, repository=repository is not None, url=url, gateway=daemon.gateway)
             devices = host.devices(place, mocks=mocks)
+            daemon.share(place)
             plan = Plan(image=image, chosen=chosen, run=run, devices=devices, keep=keep is not None)
             with step("Boot and check"):
                 outcomes = run_all(daemon, plan)

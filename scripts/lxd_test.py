@@ -1,6 +1,7 @@
 """Boot checks of RESULT_DIR METADATA ROOTFS; without those, of every image at hand, or of the part that flags name.
 
-At hand are the images in KOKORO_GFILE_DIR inside a Kokoro build, and those the local runner has built at a desk.
+At hand are the images in KOKORO_GFILE_DIR inside a Kokoro build, and those the local runner has built at a desk. There
+`--arch arm64` builds what is missing, and boots it in an emulated machine where it does not run otherwise.
 """
 
 import argparse
@@ -12,10 +13,16 @@ from common.errors import ArtifactError, CheckFailedError, ImageError, reported
 from common.files import ROOT
 from common.mirror import native_arch
 from common.progress import configure_logging
-from kokoro import env
+from kokoro import desk, env
+from kokoro.flows import read_flows
 from lxd import test
 from lxd.image import SQUASHFS
 from lxd.keep import check_terminal, wait_for_person
+
+# What is built where nothing is at hand and nothing else is asked for.
+BRANCH = "release-R72-11316.B"
+RELEASE = "bookworm"
+IMAGE_TYPE = "default"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -33,9 +40,7 @@ def main(argv: Sequence[str]) -> int:
     if arguments.keep_on_failure:
         check_terminal()
     configure_logging()
-    images = find_images(
-        _place(), arch=arguments.arch or native_arch(), release=arguments.release, image_type=arguments.image_type
-    )
+    images = _images(arguments)
     failed = [image for image in images if not _passes(image, arguments)]
     if failed:
         raise CheckFailedError(f"{len(failed)} of {len(images)} images failed their boot checks", hint="see above")
@@ -46,13 +51,30 @@ def _parser() -> argparse.ArgumentParser:
     parser = test.parser("nox -s lxd_test --", __doc__)
     parser.add_argument("--arch", help="only images of this architecture (default: this machine's)")
     parser.add_argument("--release", help="only images of this Debian release")
+    parser.add_argument("--branch", default=BRANCH, help=f"what is missing is built from this (default: {BRANCH})")
     parser.add_argument("--image-type", help="only images of this type")
     return parser
 
 
-def _place() -> Path:
+def _images(arguments: argparse.Namespace) -> list[Path]:
+    """The images to check; one of another architecture is built first where it is missing."""
     environ = env.environment()
-    return env.KokoroEnv.read(environ).gfile_dir if env.is_kokoro(environ) else ROOT / "out" / "jobs"
+    at_a_desk = not env.is_kokoro(environ)
+    place = ROOT / "out" / "jobs" if at_a_desk else env.KokoroEnv.read(environ).gfile_dir
+    wanted = {"arch": arguments.arch, "release": arguments.release, "image_type": arguments.image_type}
+    try:
+        return find_images(place, **wanted)
+    except ArtifactError:
+        if not at_a_desk or arguments.arch in (None, native_arch()):
+            raise
+    matrix = desk.Matrix(
+        branch=arguments.branch,
+        releases=[arguments.release or RELEASE],
+        arches=[arguments.arch],
+        image_types=[arguments.image_type or IMAGE_TYPE],
+    )
+    desk.build(read_flows().build("lxd_container"), matrix=matrix, deps=True, force=False, parallel=0, out="")
+    return find_images(place, **wanted)
 
 
 def _passes(image: Path, arguments: argparse.Namespace) -> bool:
@@ -94,7 +116,7 @@ def find_images(
         asked = " ".join(word for word in (release, arch, image_type) if word)
         raise ArtifactError(
             f"there is no image for {asked} below {str(root)!r}",
-            hint=f"./run invoke lxd-container --branch release-R72-11316.B --release {release or 'bookworm'}"
+            hint=f"./run invoke lxd-container --branch {BRANCH} --release {release or RELEASE}"
             + (f" --arch {arch}" if arch != native_arch() else ""),
         )
     return found

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from common.errors import DeadlineError
-from common.waiting import wait_until
+from common.waiting import patient, scaled, wait_until
 
 
 def test_it_returns_what_is_there() -> None:
@@ -28,3 +28,11 @@ def test_it_asks_once_even_without_time() -> None:
 def test_what_fails_while_asking_is_not_hidden() -> None:
     with pytest.raises(ZeroDivisionError):
         wait_until(lambda: 1 // 0, "an answer", timeout=5)
+
+
+def test_what_is_emulated_may_take_longer() -> None:
+    with patient(3):
+        assert scaled(20) == 60
+        with pytest.raises(DeadlineError, match="waited 0.3 s for the moon"):
+            wait_until(lambda: False, "the moon to rise", timeout=0.1, every=0.01)
+    assert scaled(20) == 20

@@ -25,7 +25,7 @@ def pack(path: Path, text: bytes, name: str = "metadata.yaml") -> Path:
 def test_the_images_we_build_say_it_all(tmp_path: Path) -> None:
     write_metadata(ImageName(release="trixie", arch="arm64", type="app_test"), tmp_path, milestone=73, created=1)
     for name in ("lxd.tar.xz", "incus.tar.xz"):
-        assert About.read(tmp_path / name) == About(release="trixie", type="app_test", milestone="73")
+        assert About.read(tmp_path / name) == About(release="trixie", type="app_test", milestone="73", arch="arm64")
 
 
 def test_an_image_that_says_nothing_is_a_default_one(tmp_path: Path) -> None:

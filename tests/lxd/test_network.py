@@ -69,7 +69,7 @@ def test_routes_and_addresses_are_in_use_but_not_what_the_default_route_leads_to
         {"type": "local", "dst": "10.7.7.7", "table": "local"},
     ]
     fake_tool("ip", says=json.dumps(routes))
-    assert [str(used) for used in network.used_addresses()] == ["10.0.3.0/24", "10.7.7.7/32"]
+    assert [str(used) for used in network.used_addresses()] == ["10.0.3.0/24", "10.7.7.7/32", "10.0.2.0/24"]
 
 
 def bridges() -> set[str]:

@@ -17,10 +17,17 @@ FakeTool = Callable[..., Path]
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where pytest-xdist shares the tests out, those that share something costly stay with one worker."""
+    """Where pytest-xdist shares the tests out, those that share something stay with one worker.
+
+    It is containers that are costly to make, or this machine's network, which some tests of tests/lxd look at.
+    """
     for item in items:
-        guests = item.path.match("debs/test_lxd_*.py")
-        item.add_marker(pytest.mark.xdist_group("guests" if guests else str(item.path)))
+        group = str(item.path)
+        if item.path.match("debs/test_lxd_*.py"):
+            group = "guests"
+        elif item.path.match("tests/lxd/*.py") and item.get_closest_marker("lxd"):
+            group = "lxd"
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(params=[Server.LXD, pytest.param(Server.INCUS, marks=pytest.mark.incus)])

@@ -29,7 +29,7 @@ _VERSION = "2"  # of what this module adds
 _MODULES = ("virtio_mmio.ko", "virtio_blk.ko")
 _INIT = """\
 #!/bin/busybox sh
-/bin/busybox mkdir -p /proc /dev /root
+/bin/busybox mkdir -p /proc /dev /sysroot
 /bin/busybox mount -t proc none /proc
 /bin/busybox mount -t devtmpfs none /dev
 for module in {modules}; do /bin/busybox insmod "/$module"; done
@@ -40,18 +40,18 @@ while [ ! -b /dev/vda ]; do
     tries=$((tries + 1))
     /bin/busybox usleep 10000
 done
-/bin/busybox mount -t ext4 /dev/vda /root
+/bin/busybox mount -t ext4 /dev/vda /sysroot
 /bin/busybox umount /proc
-/bin/busybox mount --move /dev /root/dev
-exec /bin/busybox switch_root /root /sbin/init
+/bin/busybox mount --move /dev /sysroot/dev
+exec /bin/busybox switch_root /sysroot /sbin/init
 """
 _START = f"""\
 #!/bin/sh
 set -e
 ip address add 10.0.2.15/24 dev eth0
 ip link set eth0 up
-mkdir -p -m 700 /root/.ssh
-sed 's/.*{KEY_PARAMETER}=\\([^ ]*\\).*/ssh-ed25519 \\1/' /proc/cmdline >/root/.ssh/authorized_keys
+mkdir -p -m 700 ~root/.ssh
+sed 's/.*{KEY_PARAMETER}=\\([^ ]*\\).*/ssh-ed25519 \\1/' /proc/cmdline >~root/.ssh/authorized_keys
 """
 _FILES = {
     "etc/hostname": "cros-vm\n",

@@ -1,139 +1,20 @@
 """Pruning: what may go, what never goes, and what an interruption leaves."""
 
-import contextlib
 import datetime as dt
-import hashlib
-import itertools
 import json
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from common.bucket import ABSENT, Bucket, Held, Kind, Source, Stat, Uploaded, ignore
+from common.bucket import Held, Kind
 from common.bucket_directory import DirectoryBucket
 from common.errors import ArtifactError, ConflictError, UsageError
 from lxd.metadata import ImageName
 from lxd.pins import Version
-from lxd.prune import NOTES, Outcome, Rules, choose, prune
-from lxd.simplestreams import IMAGES, Images, Item, Product, serial_of
-
-NAMES = [ImageName(release=release, arch="amd64", type="default") for release in ("bookworm", "trixie")]
-NOW = dt.datetime(2026, 11, 24, 12, 10, tzinfo=dt.UTC)
-HOUR, DAY = dt.timedelta(hours=1), dt.timedelta(days=1)
-FILES = ("lxd.tar.xz", "rootfs.squashfs")
-
-
-class Killed(BaseException):
-    """What SIGKILL looks like from inside: nothing after it runs."""
-
-
-@dataclass
-class Memory:
-    """A bucket in memory; it is killed at its write number `dies_at`, before or after it."""
-
-    objects: dict[str, bytes] = field(default_factory=dict)
-    generations: dict[str, int] = field(default_factory=dict)
-    url: str = "gs://cros-containers-staging"
-    dies_at: int = -1
-    writes: int = 0
-    rivals: list[bytes] = field(default_factory=list)
-    threads: int = 1
-
-    def stats(self, names: Collection[str]) -> dict[str, Stat]:
-        return {name: stat for name in names if (stat := self.stat(name))}
-
-    def claim(self, name: str, *, if_generation: int, publisher: str) -> Stat:
-        raise NotImplementedError
-
-    def copy_from(
-        self, other: Bucket, source: Stat, name: str, *, kind: Kind, if_generation: int | None = None,
-        publisher: str = "",
-    ) -> Uploaded:  # fmt: skip
-        raise NotImplementedError
-
-    def stat(self, name: str) -> Stat | None:
-        content = self.objects.get(name)
-        if content is None:
-            return None
-        return Stat(name, len(content), hashlib.sha256(content).hexdigest(), self.generations.get(name, 1))
-
-    def read(self, name: str) -> Held | None:
-        stat = self.stat(name)
-        return Held(self.objects[name], stat) if stat else None
-
-    def names(self, prefix: str = "") -> list[str]:
-        return sorted(name for name in self.objects if name.startswith(prefix))
-
-    def upload(
-        self,
-        source: Source,
-        name: str,
-        *,
-        kind: Kind,  # noqa: ARG002, as a Bucket has it
-        if_generation: int | None = None,
-        publisher: str = "",  # noqa: ARG002
-        sha256: str = "",  # noqa: ARG002
-        on_bytes: Callable[[int], None] = ignore,  # noqa: ARG002
-    ) -> Uploaded:
-        assert isinstance(source, bytes)
-        if self.rivals and name.endswith(IMAGES):
-            self._put(name, self.rivals.pop(0))
-        have = self.stat(name)
-        if if_generation is not None and if_generation != (have.generation if have else ABSENT):
-            raise ConflictError(f"{name} was changed")
-        self._dies()
-        self._put(name, source)
-        self._dies()
-        stat = self.stat(name)
-        assert stat is not None
-        return Uploaded(stat, changed=True)
-
-    def delete(self, name: str, *, if_generation: int | None = None) -> None:  # noqa: ARG002
-        self._dies()
-        self.objects.pop(name, None)
-
-    def _put(self, name: str, content: bytes) -> None:
-        self.objects[name] = content
-        self.generations[name] = self.generations.get(name, 1) + 1
-
-    def _dies(self) -> None:
-        self.writes += 1
-        if self.writes == self.dies_at:
-            raise Killed
-
-
-def folder(name: ImageName, serial: str) -> str:
-    return f"images/debian/{name.folder.as_posix()}/{serial}"
-
-
-def add(bucket: Memory, name: ImageName, when: dt.datetime, *, whole: bool = True, base: str = "") -> str:
-    """Publish one version."""
-    serial = serial_of(when)
-    index = index_of(bucket) if f"72/{IMAGES}" in bucket.objects else Images()
-    files = [*FILES, f"rootfs.{base}.vcdiff"] if base else list(FILES)
-    items = {
-        file: Item(
-            ftype="squashfs.vcdiff" if file.endswith("vcdiff") else file,
-            path=f"{folder(name, serial)}/{file}", size=10, sha256="0" * 64,
-            delta_base=base if file.endswith("vcdiff") else "",
-        )
-        for file in files
-    }  # fmt: skip
-    for item in items.values():
-        bucket.objects[f"72/{item.path}"] = b"0123456789"
-    if not whole:
-        del bucket.objects[f"72/{folder(name, serial)}/rootfs.squashfs"]
-    product = index.products.get(name.product, Product.named(name))
-    bucket.objects[f"72/{IMAGES}"] = index.with_product(name.product, product.with_version(serial, items)).write()
-    return serial
-
-
-def index_of(bucket: Memory) -> Images:
-    return Images.read(bucket.objects[f"72/{IMAGES}"], "images.json")
+from lxd.prune import NOTES, Outcome, Rules, prune
+from lxd.simplestreams import IMAGES, serial_of
+from tests.lxd.pruning import DAY, FILES, HOUR, NAMES, NOW, Memory, add, folder, index_of
 
 
 def serials(bucket: Memory, name: ImageName = NAMES[0]) -> list[str]:
@@ -323,86 +204,3 @@ def test_a_directory_is_pruned_too(tmp_path: Path, bucket: Memory, five: list[st
     assert len(prune(real, "72", relied_on={}, rules=rules, now=NOW).waiting) == 6
     assert len(prune(real, "72", relied_on={}, rules=rules, now=NOW + HOUR).deleted) == 6
     assert {name.split("/")[-2] for name in real.names("72/images/")} == set(five[3:])
-
-
-# Coarse, so that what matters happens often: ages around the limits, and more versions than are kept.
-ages = st.integers(0, 12).map(lambda half_days: NOW - half_days * DAY / 2)
-catalogues = st.dictionaries(
-    st.tuples(st.sampled_from(NAMES), ages), st.sampled_from([True, True, False]), min_size=6, max_size=16
-)
-rules_of_all_kinds = st.builds(
-    Rules, keep=st.integers(1, 4), min_age=st.sampled_from([0, 0, 1, 5]).map(lambda days: dt.timedelta(days=days))
-)
-
-
-def filled(catalogue: dict[tuple[ImageName, dt.datetime], bool]) -> Memory:
-    bucket = Memory()
-    add(bucket, NAMES[0], NOW - 90 * DAY)
-    for (name, when), whole in catalogue.items():
-        add(bucket, name, when, whole=whole)
-    return bucket
-
-
-def whole_versions(bucket: Memory, index: Images) -> Iterator[Version]:
-    for name, product in index.products.items():
-        for serial, items in product.versions.items():
-            if all(f"72/{item.path}" in bucket.objects for item in items.values()):
-                yield Version(name, serial)
-
-
-@settings(deadline=None)
-@given(catalogues, rules_of_all_kinds, st.data())
-def test_what_never_goes(
-    catalogue: dict[tuple[ImageName, dt.datetime], bool], rules: Rules, data: st.DataObject
-) -> None:
-    """Pruned again and again, killed at any write: what must stay is whole, and what a client may have cached too."""
-    bucket = filled(catalogue)
-    before = index_of(bucket)
-    whole = sorted(whole_versions(bucket, before))
-    relied_on = dict.fromkeys(data.draw(st.sets(st.sampled_from(whole), max_size=2)), "somebody")
-    must_stay = set(relied_on)
-    for product in before.products:
-        must_stay |= set([version for version in whole if version.product == product][-rules.keep :])
-    must_stay |= {version for version in whole if NOW - time(version) < rules.min_age - DAY}
-    cached = [(NOW, before)]
-    for step in range(5):
-        now = NOW + step * dt.timedelta(minutes=25)
-        bucket.writes, bucket.dies_at = 0, data.draw(st.integers(-1, 12))
-        with contextlib.suppress(Killed):
-            prune(bucket, "72", relied_on=relied_on, rules=rules, now=now)
-        index = index_of(bucket)
-        cached.append((now, index))
-        assert must_stay <= set(whole_versions(bucket, index))
-        # An index stays with clients for an hour after another one has replaced it.
-        for (_, old), (replaced, _) in itertools.pairwise(cached):
-            if now - replaced < HOUR:
-                assert set(whole_versions(bucket, old)) >= set(whole) & versions(old)
-
-
-def time(version: Version) -> dt.datetime:
-    return dt.datetime.strptime(version.serial, "%Y%m%d_%H:%M").replace(tzinfo=dt.UTC)
-
-
-def versions(index: Images) -> set[Version]:
-    return {Version(name, serial) for name, product in index.products.items() for serial in product.versions}
-
-
-@settings(deadline=None)
-@given(catalogues, rules_of_all_kinds)
-def test_what_goes_is_gone_in_the_end(catalogue: dict[tuple[ImageName, dt.datetime], bool], rules: Rules) -> None:
-    bucket = filled(catalogue)
-    prune(bucket, "72", relied_on={}, rules=rules, now=NOW)
-    prune(bucket, "72", relied_on={}, rules=replace(rules, min_age=99 * DAY), now=NOW + HOUR)
-    folders = {name.rsplit("/", 1)[0] for name in bucket.names("72/images/")}
-    assert len(folders) == len(versions(index_of(bucket)))
-
-
-@given(catalogues, rules_of_all_kinds)
-def test_a_choice_is_made_once(catalogue: dict[tuple[ImageName, dt.datetime], bool], rules: Rules) -> None:
-    """Having pruned, there is nothing left to prune."""
-    bucket = filled(catalogue)
-    there = {name.removeprefix("72/") for name in bucket.objects}
-    for name, product in index_of(bucket).products.items():
-        gone, spared = choose(name, product, there=there, relied_on=(), rules=rules, now=NOW)
-        assert spared == []
-        assert choose(name, product.without_versions(gone), there=there, relied_on=(), rules=rules, now=NOW) == ([], [])

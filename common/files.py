@@ -52,11 +52,12 @@ def workspace(prefix: str, *, parent: Path | None = None) -> Iterator[Path]:
 def forget_old(cache: Path, pattern: str) -> None:
     """Remove what no run has used for two weeks from a cache: whoever uses a thing in it touches it."""
     for path in cache.glob(pattern):
-        if time.time() - path.stat().st_mtime > _KEPT:
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # other runs remove and rename files meanwhile
+            if time.time() - path.stat().st_mtime > _KEPT:
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink()
 
 
 def remove_stale(parent: Path, pattern: str) -> None:

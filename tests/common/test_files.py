@@ -95,3 +95,13 @@ def test_what_nobody_has_used_for_long_is_forgotten(tmp_path: Path) -> None:
             os.utime(path, (time.time() - days * 86400,) * 2)
     forget_old(tmp_path, "*")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["used", "used.tar"]
+
+
+def test_what_goes_meanwhile_is_no_reason_to_stop(tmp_path: Path) -> None:
+    """As when another run renames what it has downloaded; a link to nowhere looks the same, every time."""
+    for name in ("a", "m", "z"):
+        (tmp_path / name).symlink_to("gone")
+    (tmp_path / "old").touch()
+    os.utime(tmp_path / "old", (0, 0))
+    forget_old(tmp_path, "*")
+    assert not (tmp_path / "old").exists()

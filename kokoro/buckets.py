@@ -24,7 +24,7 @@ class Access:
     Attributes:
         store: where the buckets are.
         way_in: the variables that lead to it.
-        secrets: the directories with credentials, which only publishing jobs may see.
+        secrets: the directories and files with credentials, which only publishing jobs may see.
     """
 
     store: Store
@@ -34,13 +34,16 @@ class Access:
     @classmethod
     def of(cls, storage: str, out: Out, environ: Mapping[str, str]) -> "Access":
         """What --storage names. UsageError: it is unknown."""
-        # A job has a home of its own, so that it has to be told where its user's credentials are.
-        config = Path(environ.get("CLOUDSDK_CONFIG") or Path(environ.get("HOME") or "/") / ".config" / "gcloud")
-        secrets = (out.store, config)
+        # A job has a home and a directory of its own, so that it has to be told where its user's credentials are.
+        default = Path(environ.get("HOME") or "/") / ".config" / "gcloud"
+        places = {"CLOUDSDK_CONFIG": Path(environ.get("CLOUDSDK_CONFIG") or default).absolute()}
+        if key_file := environ.get("GOOGLE_APPLICATION_CREDENTIALS"):
+            places["GOOGLE_APPLICATION_CREDENTIALS"] = Path(key_file).absolute()
+        secrets = (out.store, *dict.fromkeys([default, *places.values()]))
         if parse_storage(storage) is Storage.DIRECTORY:
             return cls(Store(out.store), {}, secrets)
         way_in = {name: environ[name] for name in _WAY_IN if name in environ}
-        return cls(Store(), {"CLOUDSDK_CONFIG": str(config), **way_in}, secrets)
+        return cls(Store(), way_in | {name: str(path) for name, path in places.items()}, secrets)
 
     @property
     def remote(self) -> bool:

@@ -9,9 +9,9 @@ Without root only the parent-death signal holds.
 from collections.abc import Sequence
 from pathlib import Path
 
-# $1: the directory the job must not write. $2: how many directories follow that it must not see. The rest: its command,
-# which is not the last one here: the shell stays as process 1, where the kernel keeps SIGTERM from it, and reaps what
-# daemons leave; the job itself gets the signal and can clean up.
+# $1: the directory the job must not write. $2: how many directories and files follow that it must not see. The rest:
+# its command, which is not the last one here: the shell stays as process 1, where the kernel keeps SIGTERM from it, and
+# reaps what daemons leave; the job itself gets the signal and can clean up.
 _SETUP = """
 set -e
 mount -t tmpfs -o mode=1777 tmpfs /dev/shm
@@ -20,7 +20,9 @@ mount -o remount,bind,ro "$1"
 hidden=$2
 shift 2
 while [ "$hidden" -gt 0 ]; do
-    [ ! -d "$1" ] || mount -t tmpfs -o mode=0,ro tmpfs "$1"
+    if [ -d "$1" ]; then mount -t tmpfs -o mode=0,ro tmpfs "$1"
+    elif [ -e "$1" ]; then mount --bind /dev/null "$1"
+    fi
     hidden=$((hidden - 1))
     shift
 done
@@ -36,7 +38,7 @@ def argv(command: Sequence[str], *, read_only: Path, hidden: Sequence[Path], net
     Args:
         command: the job's.
         read_only: a directory it may only read.
-        hidden: directories that are empty for it.
+        hidden: directories and files that are empty for it.
         network: whether it has any network.
         root: whether we are root and can have namespaces.
     """

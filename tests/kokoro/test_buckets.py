@@ -27,6 +27,10 @@ def test_the_directory_is_the_default(tmp_path: Path) -> None:
     assert access.environment() == {"CROS_STORE": f"{tmp_path}/gs"}
     assert (access.remote, access.words) == (False, "")
     assert access.secrets == (tmp_path / "gs", Path("/home/me/.config/gcloud"))
+    elsewhere = {"HOME": "/home/me", "CLOUDSDK_CONFIG": "/c", "GOOGLE_APPLICATION_CREDENTIALS": "/k.json"}
+    assert Access.of("directory", Out(tmp_path), elsewhere).secrets == (
+        tmp_path / "gs", Path("/home/me/.config/gcloud"), Path("/c"), Path("/k.json"),
+    )  # fmt: skip
 
 
 def test_google_needs_its_way_in(tmp_path: Path) -> None:
@@ -38,6 +42,8 @@ def test_google_needs_its_way_in(tmp_path: Path) -> None:
     }  # fmt: skip
     assert (access.remote, access.words) == (True, " --storage gcs")
     assert Access.of("gcs", Out(tmp_path), {"CLOUDSDK_CONFIG": "/c"}).environment()["CLOUDSDK_CONFIG"] == "/c"
+    beside = Access.of("gcs", Out(tmp_path), {"GOOGLE_APPLICATION_CREDENTIALS": "k.json"}).environment()
+    assert beside["GOOGLE_APPLICATION_CREDENTIALS"] == str(Path("k.json").absolute()), "a job has another directory"
 
 
 def test_an_unknown_storage_is_named(tmp_path: Path) -> None:
@@ -83,26 +89,35 @@ def test_only_a_job_that_publishes_sees_the_way_in(toy: Checkout, tmp_path: Path
     flows.write_text(flows.read_text().replace('needs = ["signing-key"]', 'needs = ["bucket"]'))
     says = (
         "mkdir -p out && { env | grep -E '^(CROS_STORE|GOOGLE|CLOUDSDK|STORAGE)' || :;"
-        ' sed 1,2d /proc/net/dev | cut -d: -f1; ls "$SECRETS" || :; } >out/NAME.txt'
+        ' sed 1,2d /proc/net/dev | cut -d: -f1; ls "$CONFIG" "$DEFAULT" || :; cat "$KEY"; } >out/NAME.txt'
     )
-    config = tmp_path / "gcloud"
-    config.mkdir()
-    (config / "application_default_credentials.json").write_text("{}")
-    secrets = f'env_vars {{ key: "SECRETS" value: "{config}" }}'
+    config, default, key = tmp_path / "gcloud", tmp_path / ".config" / "gcloud", tmp_path / "key.json"
+    for folder, name in ((config, "application_default_credentials.json"), (default, "access_tokens.db")):
+        folder.mkdir(parents=True)
+        (folder / name).write_text("{}")
+    key.write_text("the key file\n")
+    secrets = "".join(
+        f'env_vars {{ key: "{name}" value: "{path}" }} '
+        for name, path in (("CONFIG", config), ("DEFAULT", default), ("KEY", key))
+    )
     toy_build(toy, "left", says.replace("NAME", "left"), secrets)
     toy_build(toy, "right", says.replace("NAME", "right"), f'{secrets} env_vars {{ key: "CROS_STORE" value: "gs://" }}')
     toy_build(toy, "both", 'mkdir -p out && cp "$KOKORO_GFILE_DIR"/*.txt out/')
     toy.commit()
     run = ("invoke", "continuous", "--branch", "main")
-    way_in = {"CLOUDSDK_CONFIG": str(config), "GOOGLE_CLOUD_PROJECT": "p", EMULATOR_VARIABLE: "e"}
+    way_in = {
+        "CLOUDSDK_CONFIG": str(config), "GOOGLE_CLOUD_PROJECT": "p", EMULATOR_VARIABLE: "e",
+        "GOOGLE_APPLICATION_CREDENTIALS": str(key),
+    }  # fmt: skip
     done = toy.run(*run, "--storage", "gcs", timeout=120, **way_in)
     assert done.code == 0, done.output
     jobs = toy.path / "out" / "jobs" / "cros-containers" / "crostini-guest"
     [folder] = [path for path in jobs.glob("*/both/artifacts") if path.is_dir()]
     right, left = ((folder / f"{name}.txt").read_text().splitlines() for name in ("right", "left"))
     assert {"CROS_STORE=gs://", *(f"{name}={value}" for name, value in way_in.items())} <= set(right)
-    assert "application_default_credentials.json" in right
-    assert [line.strip() for line in left] == ["lo"], "no variable, no network but its own loopback, no credentials"
+    assert {"application_default_credentials.json", "access_tokens.db", "the key file"} <= set(right)
+    seen = [line.strip() for line in left if line and not line.endswith(":")]  # ls names the directories
+    assert seen == ["lo"], "no variable, no network but its own loopback, no credentials"
     again = toy.run(*run, CLOUDSDK_CONFIG=str(config))
     assert again.code == 0, again.output
     right = (folder / "right.txt").read_text().splitlines()

@@ -20,7 +20,7 @@ MATRIX = {
     "force": "run every job, even with nothing changed",
     "jobs": "how many jobs run at the same time; 0: as many as there are processors",
     "out": "directory for everything that is made (default: out)",
-    "storage": "where the buckets are: directory (gs/ below --out), or gcs (Google Cloud Storage)",
+    "storage": "where the buckets are: directory (gs/ below --out, the default), or gcs (Google Cloud Storage)",
 }
 PRUNE = {
     "branch": MATRIX["branch"],
@@ -43,7 +43,7 @@ def build_task(build: Build) -> Task[Any]:
     def body(
         _c: Context, branch: str = "", release: Words = None, arch: Words = None,
         image_type: Words = None, deps: bool = True, force: bool = False, jobs: int = 0, out: str = "",
-        storage: str = "directory",
+        storage: str = "",
     ) -> None:  # fmt: skip
         with reported():
             desk.build(build, deps=deps, matrix=desk.Matrix.of(branch, release, arch, image_type), force=force,
@@ -58,7 +58,7 @@ def flow_task(flow: Flow) -> Task[Any]:
 
     def body(
         _c: Context, branch: str = "", release: Words = None, arch: Words = None,
-        image_type: Words = None, force: bool = False, jobs: int = 0, out: str = "", storage: str = "directory",
+        image_type: Words = None, force: bool = False, jobs: int = 0, out: str = "", storage: str = "",
     ) -> None:  # fmt: skip
         with reported():
             desk.flow(flow, matrix=desk.Matrix.of(branch, release, arch, image_type), force=force, parallel=jobs,

@@ -53,9 +53,7 @@ class Matrix:
         )  # fmt: skip
 
 
-def build(
-    build: Build, *, matrix: Matrix, deps: bool, force: bool, parallel: int, out: str, storage: str = Storage.DIRECTORY
-) -> None:
+def build(build: Build, *, matrix: Matrix, deps: bool, force: bool, parallel: int, out: str, storage: str = "") -> None:
     """Run one build: as itself where Kokoro's environment says so, else through the local runner."""
     environ = env.environment()
     if env.is_kokoro(environ):
@@ -66,10 +64,15 @@ def build(
                 "--force, --jobs, --out and --no-deps are for the local runner, and KOKORO_ARTIFACTS_DIR is set",
                 hint="unset KOKORO_ARTIFACTS_DIR, or leave the flags out",
             )
+        if storage and parse_storage(storage) is not Storage.GCS:
+            raise UsageError(
+                f"--storage {storage} is for the local runner, and KOKORO_ARTIFACTS_DIR is set",
+                hint=f"CROS_STORE in the .cfg says where the buckets are ({GCS}, or a directory)",
+            )
         said = {
             "BRANCH": matrix.branch, "RELEASES": " ".join(matrix.releases), "ARCHES": " ".join(matrix.arches),
             "IMAGE_TYPES": " ".join(matrix.image_types),
-            env.STORE_VARIABLE: GCS if parse_storage(storage) is Storage.GCS else "",
+            env.STORE_VARIABLE: GCS if storage else "",
         }  # fmt: skip
         run_build(build.name, {**environ, **{name: value for name, value in said.items() if value}})
         return
@@ -77,7 +80,7 @@ def build(
          storage=storage)  # fmt: skip
 
 
-def flow(flow: Flow, *, matrix: Matrix, force: bool, parallel: int, out: str, storage: str = Storage.DIRECTORY) -> None:
+def flow(flow: Flow, *, matrix: Matrix, force: bool, parallel: int, out: str, storage: str = "") -> None:
     """Run a whole flow through the local runner."""
     _run(flow.name, matrix, only="", deps=True, force=force, parallel=parallel, out=out, storage=storage)
 
@@ -94,7 +97,7 @@ def _run(
     request = runner.Request(
         flow=name, selection=matrix.selection(), only=only, deps=deps, force=force,
         parallel=parallel or os.cpu_count() or 1, out=out_directory(out),
-        access=Access.of(storage, Out(out_directory(out)), env.environment()),
+        access=Access.of(storage or Storage.DIRECTORY, Out(out_directory(out)), env.environment()),
     )  # fmt: skip
     runner.run(request, Console())
 

@@ -68,6 +68,23 @@ def test_bad_input_is_one_sentence_with_the_value_and_what_to_do(
     assert not (pristine.path / "out").exists(), "bad input must change nothing"
 
 
+@pytest.mark.parametrize(
+    ("flags", "said", "hint"),
+    [
+        ("--storage directory", "--storage directory is for the local runner", "CROS_STORE in the .cfg"),
+        ("--storage gsc", "unknown storage 'gsc'", "known: directory, gcs"),
+        ("--no-deps", "--no-deps are for the local runner", "unset KOKORO_ARTIFACTS_DIR"),
+    ],
+)
+def test_a_flag_that_kokoro_would_not_mind_is_refused(
+    pristine: Checkout, tmp_path: Path, flags: str, said: str, hint: str
+) -> None:
+    finished = pristine.run("invoke", "publish-lxd-staging", *flags.split(), KOKORO_ARTIFACTS_DIR=str(tmp_path))
+    assert finished.code == UsageError.exit_code, finished.output
+    assert said in finished.output
+    assert hint in finished.output
+
+
 def test_branches_prints_the_table_of_the_seed(pristine: Checkout) -> None:
     rows = re.findall(
         r"\| (\S+) +\| (\d+) +\| (\S+) +\|", pristine.run("invoke", "branches", "--build", "guest-tools").output

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common import tools
-from common.errors import ArtifactError
+from common.errors import ArtifactError, SigningError
 from common.files import secret_parent
 from common.signing import homedir
 
@@ -68,6 +68,24 @@ def throwaway_key(keys_dir: Path) -> ThrowawayKey:
             f"{str(place)!r} has no secret.asc and public.asc", hint=f"rm -r {place}, a new key is made"
         )
     return key
+
+
+def refuse_throwaway(keyring: Path, what: str) -> None:
+    """See that no key of a desk run is in the keyring of what everybody is going to get.
+
+    Args:
+        keyring: armoured or not.
+        what: of which the keyring is, a clause for the message: "'apt_signed' is signed with".
+
+    Raises:
+        SigningError: one is.
+        CommandError: gpg cannot read it.
+    """
+    if is_throwaway(keyring):
+        raise SigningError(
+            f"{what} the throwaway key of a desk run, which stays off gs://",
+            hint="publish what the keys of the keystore have signed (docs/apt.md), or publish to a directory",
+        )
 
 
 def is_throwaway(keyring: Path) -> bool:

@@ -58,6 +58,11 @@ class KokoroEnv:
         return self.artifacts_dir / "git" / SCM
 
     @property
+    def for_everybody(self) -> bool:
+        """Whether what is published can be read by anybody: the store is Google's, and no emulator of it."""
+        return self.store is not None and self.store.root is None and not self.emulated
+
+    @property
     def build(self) -> str:
         """The last word of the job's name: `apt_repo`, `lxd_container_amd64_bookworm`."""
         return self.job_name.rsplit("/", 1)[-1]

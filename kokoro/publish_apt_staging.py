@@ -6,9 +6,9 @@ from dataclasses import asdict
 
 from common.aptpublish import Target, publish_repository
 from common.aptrepo import KEYRING, check_contents, check_exact
-from common.errors import ConfigError, SigningError
+from common.errors import ConfigError
 from common.files import write_atomically
-from common.keyring import is_throwaway
+from common.keyring import refuse_throwaway
 from common.progress import step
 from common.publication import note
 from common.store import open_bucket
@@ -26,7 +26,7 @@ def build(env: KokoroEnv) -> None:
 
     Raises:
         ArtifactError: apt_signed is not what its manifest says.
-        SigningError: it is not signed by a key of its keyring.
+        SigningError: it is not signed by a key of its keyring, or by a throwaway one and meant for everybody.
         ConflictError: a package is published with other content, or a newer repository is.
     """
     if env.store is None:
@@ -35,11 +35,8 @@ def build(env: KokoroEnv) -> None:
     with step(f"Check {INPUT}"):
         manifest = check_exact(root, env.gfile_dir / f"{INPUT}.manifest.json")
         check_contents(root, manifest)
-        if env.store.root is None and not env.emulated and is_throwaway(root / KEYRING):
-            raise SigningError(
-                f"{INPUT!r} is signed with the throwaway key of a desk run, which stays off gs://",
-                hint="publish what the keys of the keystore have signed (docs/apt.md), or publish to a directory",
-            )
+        if env.for_everybody:
+            refuse_throwaway(root / KEYRING, f"{INPUT!r} is signed with")
     target = Target(open_bucket(env.store, BUCKET), str(env.milestone))
     with step(f"Publish to {target.bucket.url}/{target.prefix}"):
         done = publish_repository(root, manifest, target, publisher=env.job_name, now=dt.datetime.now(dt.UTC))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from common.errors import ArtifactError, ConfigError
 from common.files import write_atomically
+from common.keyring import refuse_throwaway
 from common.progress import step
 from common.publication import note
 from common.store import open_bucket
@@ -31,6 +32,7 @@ def build(env: KokoroEnv) -> None:
 
     Raises:
         ArtifactError: there is no image, one is incomplete, or the branch has no such image.
+        SigningError: an image trusts a throwaway key, and is meant for everybody.
         ConflictError: another publisher is faster, again and again.
         ToolMissingError: deltas are wanted and there is no xdelta3.
     """
@@ -40,6 +42,11 @@ def build(env: KokoroEnv) -> None:
         images = find_images(env.gfile_dir / INPUT)
     for image in images:
         _check_known(env, image)
+    if env.for_everybody:
+        with step("Check whom the images trust"):
+            for image in images:
+                with image.keyring() as keyring:
+                    refuse_throwaway(keyring, f"the image {str(image.name)!r} trusts")
     bucket = open_bucket(env.store, BUCKET)
     with step(f"Publish {len(images)} images to {bucket.url}/{env.milestone}"):
         done = publish_images(

@@ -1,14 +1,17 @@
 """Images as lxd_container leaves them: their files, and the entry each gets in the index."""
 
+import contextlib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from common import tools
 from common.errors import ArtifactError
-from common.files import sha256_of
+from common.files import sha256_of, workspace
 from lxd import contents, sbom
 from lxd.contents import Package, read_table
+from lxd.guest import CROS_KEYRING
 from lxd.image import SQUASHFS
 from lxd.metadata import LXD_ARCHES, ImageName
 from lxd.simplestreams import Item
@@ -76,6 +79,27 @@ class BuiltImage:
             return {item.ftype: item.sha256 for file, item in of.items() if file in _METADATA or file in _ROOTS}
 
         return files(self.items) == files(items)
+
+    @contextlib.contextmanager
+    def keyring(self) -> Iterator[Path]:
+        """A copy of the keyring in it that our apt repository is checked against, for as long as the block lasts.
+
+        Raises:
+            ArtifactError: there is none.
+            CommandError: the root file system is no squashfs.
+        """
+        with workspace("keyring") as place:
+            found = place / "root" / CROS_KEYRING.lstrip("/")
+            tools.capture(
+                ["unsquashfs", "-quiet", "-no-progress", "-no-xattrs", "-dest", place / "root", self.folder / SQUASHFS,
+                 CROS_KEYRING.lstrip("/")],
+                timeout=300,
+            )  # fmt: skip
+            if not found.is_file():
+                raise ArtifactError(
+                    f"the image {str(self.name)!r} has no {CROS_KEYRING!r}", hint="cros-apt-config brings it"
+                )
+            yield found
 
     def packages(self) -> tuple[Package, ...]:
         """What is installed in it; nothing where there is no list."""

@@ -17,7 +17,7 @@ GUEST_TOOLS = "cros-guest-tools"
 LABEL = "cros-containers"
 LIVE = "https://storage.googleapis.com/cros-packages"
 # cros-apt-config brings it.
-_CROS_KEYRING = "/usr/share/keyrings/cros-archive-keyring.gpg"
+CROS_KEYRING = "/usr/share/keyrings/cros-archive-keyring.gpg"
 
 
 def packages(release: str) -> tuple[str, ...]:
@@ -64,7 +64,7 @@ def guest_files(mirror: Mirror, *, release: str, milestone: int) -> dict[str, st
     )
     return {
         "etc/apt/sources.list.d/debian.sources": debian,
-        "etc/apt/sources.list.d/cros.list": f"deb [signed-by={_CROS_KEYRING}] {LIVE}/{milestone} {release} main\n",
+        "etc/apt/sources.list.d/cros.list": f"deb [signed-by={CROS_KEYRING}] {LIVE}/{milestone} {release} main\n",
         "etc/default/locale": "LANG=en_US.UTF-8\n",
         "etc/locale.conf": "LANG=en_US.UTF-8\n",  # trixie's systemd makes the former a link to it
         "etc/locale.gen": "en_US.UTF-8 UTF-8\n",

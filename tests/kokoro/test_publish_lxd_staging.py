@@ -6,9 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import ArtifactError, ConfigError
+from common import tools
+from common.errors import ArtifactError, ConfigError, SigningError
+from common.files import ROOT
+from common.keyring import refuse_throwaway, throwaway_key
+from common.store import Store
 from kokoro import publish_lxd_staging
 from kokoro.env import KokoroEnv
+from lxd.built import find_images
 from lxd.contents import Package, write_table
 from lxd.simplestreams import IMAGES, Images
 from tests.common.aptparts import environment
@@ -146,3 +151,39 @@ def test_an_incomplete_image_stops_all(env: KokoroEnv) -> None:
 def test_no_images_at_all_is_an_error(env: KokoroEnv, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="artifact 'lxd' has no image"):
         publish_lxd_staging.build(replace(env, gfile_dir=tmp_path))
+
+
+def trusting(env: KokoroEnv, keyring: Path | None) -> None:
+    """Make the image's root file system a real one, with this keyring in it."""
+    place = env.gfile_dir / "lxd/bookworm/amd64/default"
+    root = env.cache_dir / "root/usr/share/keyrings"
+    root.mkdir(parents=True)
+    if keyring:
+        (root / "cros-archive-keyring.gpg").write_bytes(keyring.read_bytes())
+    (place / "rootfs.squashfs").unlink()
+    argv: list[tools.Arg] = ["mksquashfs", env.cache_dir / "root", place / "rootfs.squashfs", "-quiet", "-no-progress"]
+    tools.run(argv, quiet=True)
+
+
+def test_an_image_that_trusts_a_throwaway_key_stays_off_google(env: KokoroEnv, tmp_path: Path) -> None:
+    trusting(env, throwaway_key(tmp_path / "keys").public)
+    with pytest.raises(SigningError, match="'bookworm amd64 default' trusts the throwaway key of a desk run"):
+        publish_lxd_staging.build(replace(env, store=Store()))
+    publish_lxd_staging.build(env)
+    assert bucket(env).exists()
+
+
+def test_whom_an_image_trusts(env: KokoroEnv) -> None:
+    keyring = ROOT / "tests/debs/keyring.asc"
+    trusting(env, keyring)
+    [image] = find_images(env.gfile_dir / "lxd")
+    with image.keyring() as found:
+        assert found.read_bytes() == keyring.read_bytes()
+        refuse_throwaway(found, "it trusts")
+    assert not found.exists()
+
+
+def test_an_image_without_a_keyring_stays_off_google(env: KokoroEnv) -> None:
+    trusting(env, None)
+    with pytest.raises(ArtifactError, match="has no '/usr/share/keyrings/cros-archive-keyring.gpg'"):
+        publish_lxd_staging.build(replace(env, store=Store()))

@@ -1,7 +1,8 @@
 """Boot checks of RESULT_DIR METADATA ROOTFS; without those, of every image at hand, or of the part that flags name.
 
-At hand are the images in KOKORO_GFILE_DIR inside a Kokoro build, and those the local runner has built at a desk. There
-`--arch arm64` builds what is missing, and boots it in an emulated machine where it does not run otherwise.
+At hand are the images in KOKORO_GFILE_DIR inside a Kokoro build, and those the local runner has built at a desk, of
+every branch unless `--branch` names one. There `--arch arm64` builds what is missing, and boots it in an emulated
+machine where it does not run otherwise.
 """
 
 import argparse
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from common.branches import find_branch
 from common.errors import ArtifactError, CheckFailedError, ImageError, reported
 from common.files import ROOT
 from common.mirror import native_arch
@@ -29,7 +31,7 @@ def main(argv: Sequence[str]) -> int:
     """Check one image, or several; the exit code of a failed check when one fails."""
     parser = _parser()
     arguments = parser.parse_args(argv)
-    narrowed = [name for name in ("arch", "release", "image_type") if getattr(arguments, name)]
+    narrowed = [name for name in ("arch", "release", "branch", "image_type") if getattr(arguments, name)]
     if arguments.list:
         test.print_checks()
         return 0
@@ -51,7 +53,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = test.parser("nox -s lxd_test --", __doc__)
     parser.add_argument("--arch", help="only images of this architecture (default: this machine's)")
     parser.add_argument("--release", help="only images of this Debian release")
-    parser.add_argument("--branch", default=BRANCH, help=f"what is missing is built from this (default: {BRANCH})")
+    parser.add_argument(
+        "--branch", help=f"only images of this Chrome OS branch; what is missing is built from it (default: {BRANCH})"
+    )
     parser.add_argument("--image-type", help="only images of this type")
     return parser
 
@@ -60,15 +64,20 @@ def _images(arguments: argparse.Namespace) -> list[Path]:
     """The images to check; one of another architecture is built first where it is missing."""
     environ = env.environment()
     at_a_desk = not env.is_kokoro(environ)
-    place = ROOT / "out" / "jobs" if at_a_desk else env.KokoroEnv.read(environ).gfile_dir
     wanted = {"arch": arguments.arch, "release": arguments.release, "image_type": arguments.image_type}
+    if at_a_desk:
+        place = ROOT / "out" / "jobs"
+        wanted["branch"] = arguments.branch
+    else:
+        said = {"BRANCH": arguments.branch} if arguments.branch else {}
+        place = env.KokoroEnv.read({**environ, **said}).gfile_dir  # refuses a branch that is not the job's
     try:
         return find_images(place, **wanted)
     except ArtifactError:
         if not at_a_desk or arguments.arch in (None, native_arch()):
             raise
     matrix = desk.Matrix(
-        branch=arguments.branch,
+        branch=arguments.branch or BRANCH,
         releases=[arguments.release or RELEASE],
         arches=[arguments.arch],
         image_types=[arguments.image_type or IMAGE_TYPE],
@@ -103,20 +112,28 @@ def results_of(image: Path) -> Path:
 
 
 def find_images(
-    root: Path, *, arch: str | None = None, release: str | None = None, image_type: str | None = None
-) -> list[Path]:
+    root: Path, *, arch: str | None = None, release: str | None = None, image_type: str | None = None,
+    branch: str | None = None,
+) -> list[Path]:  # fmt: skip
     """The directories of images, those of this machine's architecture unless `arch` names one.
+
+    Args:
+        root: where to look; with a `branch` the local runner's directory of jobs, which has its milestone in its paths.
+        arch, release, image_type, branch: only those; None for all.
 
     Raises:
         ArtifactError: there is none.
+        UsageError: the branch is unknown.
     """
     arch = arch or native_arch()
-    found = sorted(path.parent for path in root.rglob(f"lxd/{release or '*'}/{arch}/{image_type or '*'}/{SQUASHFS}"))
+    below = f"{find_branch(branch).milestone}/*/artifacts/" if branch else ""
+    pattern = f"{below}lxd/{release or '*'}/{arch}/{image_type or '*'}/{SQUASHFS}"
+    found = sorted(path.parent for path in root.rglob(pattern))
     if not found:
-        asked = " ".join(word for word in (release, arch, image_type) if word)
+        asked = " ".join(word for word in (release, arch, image_type, branch) if word)
         raise ArtifactError(
             f"there is no image for {asked} below {str(root)!r}",
-            hint=f"./run invoke lxd-container --branch {BRANCH} --release {release or RELEASE}"
+            hint=f"./run invoke lxd-container --branch {branch or BRANCH} --release {release or RELEASE}"
             + (f" --arch {arch}" if arch != native_arch() else ""),
         )
     return found

@@ -10,7 +10,7 @@ import datetime as dt
 import json
 import logging
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from common.bucket import ABSENT, Bucket, Kind
 from common.errors import ArtifactError, ConflictError, UsageError
@@ -134,9 +134,10 @@ def prune(
         ArtifactError: there is no index, or it or the notes are not ones this project wrote.
         ConflictError: others change the index, again and again.
     """
+    done = _Done()
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            return _Pruning(bucket, prefix, relied_on, rules, now, dry_run=dry_run).run()
+            return _Pruning(bucket, prefix, relied_on, rules, now, done, dry_run=dry_run).run()
         except ConflictError as err:
             if attempt == _ATTEMPTS:
                 raise
@@ -144,15 +145,23 @@ def prune(
     raise AssertionError("not reached")
 
 
+@dataclass
+class _Done:
+    """What all attempts of a run have done so far: see Outcome."""
+
+    removed: dict[Version, int] = field(default_factory=dict)
+    deleted: dict[str, int] = field(default_factory=dict)
+
+
 class _Pruning:
     """One attempt, on one state of the index."""
 
     def __init__(
         self, bucket: Bucket, prefix: str, relied_on: Mapping[Version, str], rules: Rules, now: dt.datetime,
-        *, dry_run: bool,
+        done: _Done, *, dry_run: bool,
     ) -> None:  # fmt: skip
         self.bucket, self.prefix, self.relied_on, self.rules, self.now = bucket, prefix, relied_on, rules, now
-        self.dry_run = dry_run
+        self.done, self.dry_run = done, dry_run
         self.pointer, self.notes_object = f"{prefix}/{IMAGES}", f"{prefix}/{NOTES}"
         held = bucket.read(self.pointer)
         if held is None:
@@ -168,6 +177,7 @@ class _Pruning:
             self.bucket.upload(
                 index.write(), self.pointer, kind=Kind.POINTER, if_generation=self.generation, publisher="prune"
             )
+        self.done.removed.update((version, self._size_of(version)) for version in removed)
         notes, generation = self._read_notes()
         due, waiting = self._sort(index, notes)
         if not self.dry_run:
@@ -176,10 +186,12 @@ class _Pruning:
             self._delete(due)
             if due:
                 self._write_notes(waiting, generation)
+        else:
+            self.done.deleted.update((path, note.size) for path, note in due.items())
         return Outcome(
-            removed={version: self._size_of(version) for version in removed},
+            removed=self.done.removed,
             spared={version: self.relied_on[version] for version in spared},
-            deleted={path: note.size for path, note in due.items()},
+            deleted=self.done.deleted,
             waiting={path: (note.size, self._due_at(path, note)) for path, note in waiting.items()},
             unknown=tuple(sorted(path for path in self.there if version_of(path) is None)),
         )
@@ -205,17 +217,19 @@ class _Pruning:
             version = version_of(path)
             if version is None or version in self.relied_on:
                 continue
-            note = notes.get(path) or Note(self.now, self._size(path), pruned=path in self.sizes)
+            pruned = path in self.sizes or version in self.done.removed
+            note = notes.get(path) or Note(self.now, self._size(path), pruned=pruned)
             (due if self._due_at(path, note) <= self.now else waiting)[path] = note
         return due, waiting
 
-    def _delete(self, due: Collection[str]) -> None:
+    def _delete(self, due: Mapping[str, Note]) -> None:
         """Delete objects, unless the index names one by now."""
         held = self.bucket.read(self.pointer)
         named = {item.path for item in _items(Images.read(held.content, self.pointer))} if held else set(due)
-        for path in due:
+        for path, note in due.items():
             if path not in named:
                 self.bucket.delete(f"{self.prefix}/{path}")
+                self.done.deleted[path] = note.size
 
     def _due_at(self, path: str, note: Note) -> dt.datetime:
         """When an object may be deleted: the grace is over, and no publication of its serial can be under way."""

@@ -106,28 +106,27 @@ def _through(daemon: Lxd, plan: Plan, situations: Sequence[Situation]) -> Iterat
 
 
 def run_checks(guest: Guest, checks: Collection[Check], *, keep: bool = False) -> Iterator[Outcome]:
-    """Run checks in one container, in turn; those whose ground is missing are skipped.
+    """Run checks in one container, in turn; those whose ground is missing are skipped, with the first cause as reason.
 
     Args:
         keep: after a failure nothing is done to the container any more.
     """
     missing = ""
-    failed: set[str] = set()
+    lost: dict[str, str] = {}  # a check that did not pass -> why those after it are skipped
     for check in checks:
-        lost = next((name for name in check.after if name in failed), "")
-        reason = missing or (lost and f"{lost} failed") or check.lacking(guest)
+        reason = missing or next((lost[name] for name in check.after if name in lost), "") or check.lacking(guest)
         if reason:
-            failed.add(check.name)
+            lost[check.name] = reason
             yield Outcome(guest.situation, check.name, skipped=reason)
             continue
         outcome = _run_check(guest, check)
         yield outcome
         if outcome.failure:
-            failed.add(check.name)
+            lost[check.name] = f"{check.name} failed"
             if keep:
                 missing = f"{guest.root.name} is kept as {check.name} left it"
             elif check.needed:
-                missing = f"{check.name} failed"
+                missing = lost[check.name]
 
 
 def _run_check(guest: Guest, check: Check) -> Outcome:

@@ -119,13 +119,13 @@ def vm_root(arch: str, cache: Path) -> VmRoot:
     place = cache / "vm" / f"{system.stem}-{boot.stem.rsplit('-', 1)[1]}-{_ours()}"
     if not place.exists():
         place.parent.mkdir(parents=True, exist_ok=True)
-        with workspace(".vm", parent=place.parent) as made, step(f"Make a virtual machine's disk ({arch})"):
-            with _unpacked(system, boot, made) as (root, rest):
+        with workspace(".vm", parent=place.parent) as room, step(f"Make a virtual machine's disk ({arch})"):
+            made = room / "vm"
+            made.mkdir()
+            with _unpacked(system, boot, room) as (root, rest):
                 _kernel(rest, root, made)
                 _disk(root, made)
-            made.chmod(0o755)
-            with contextlib.suppress(OSError):  # somebody else was faster
-                _moved(made, place)
+            put(made, place)
         forget_old(place.parent, "*")
     os.utime(place)
     return VmRoot(place / "vmlinuz", place / "initramfs", place / "disk.ext4")
@@ -137,13 +137,13 @@ def _ours() -> str:
     return hashlib.sha256(ours.encode()).hexdigest()[:8]
 
 
-def _moved(made: Path, place: Path) -> None:
-    """Rename what is finished out of the workspace, which is removed afterwards."""
-    beside = made.with_name(f"{made.name}.done")
-    beside.mkdir()
-    for file in made.iterdir():
-        file.rename(beside / file.name)
-    beside.rename(place)
+def put(made: Path, place: Path) -> None:
+    """Rename a finished directory to where it is looked for, unless somebody else was faster."""
+    try:
+        made.rename(place)
+    except OSError:
+        if not place.exists():
+            raise
 
 
 @contextlib.contextmanager

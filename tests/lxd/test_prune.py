@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from common.bucket import Held, Kind
+from common.bucket import Held, Kind, Source, Uploaded
 from common.bucket_directory import DirectoryBucket
 from common.errors import ArtifactError, ConflictError, UsageError
 from lxd.metadata import ImageName
@@ -149,7 +149,7 @@ def test_an_object_that_is_named_just_before_it_would_be_deleted_stays(bucket: M
             return held
 
     late = Renamed(bucket.objects, bucket.generations)
-    run(late, keep=5, now=NOW + DAY)
+    assert run(late, keep=5, now=NOW + DAY).deleted == {}
     assert len(bucket.names("72/images/")) == 10
 
 
@@ -168,6 +168,34 @@ def replace_index(bucket: Memory) -> bytes:
     for file in FILES:
         bucket.objects[f"72/{folder(NAMES[0], serial)}/{file}"] = b"0123456789"
     return copy.objects[f"72/{IMAGES}"]
+
+
+@pytest.mark.parametrize("write", [1, 2])
+def test_what_was_done_is_said_though_the_notes_were_changed_meanwhile(
+    bucket: Memory, five: list[str], write: int
+) -> None:
+    """Another prune writes its notes before ours: before anything is deleted, or afterwards."""
+    run(bucket)
+    six = add(bucket, NAMES[0], NOW - 9 * DAY)
+
+    class Contended(Memory):
+        """Somebody changes the notes before write number `write` to them."""
+
+        def upload(self, source: Source, name: str, **more: object) -> Uploaded:
+            nonlocal write
+            if name.endswith(NOTES):
+                write -= 1
+                if write == 0:
+                    self._put(name, self.objects[name])
+            return super().upload(source, name, **more)  # type: ignore[arg-type]
+
+    late = Contended(bucket.objects, bucket.generations)
+    outcome = run(late, now=NOW + HOUR)
+    assert [version.serial for version in outcome.removed] == [five[3]]
+    assert outcome.removed[Version(NAMES[0].product, five[3])] == 20
+    assert sum(outcome.deleted.values()) == 60
+    assert {due for _, due in outcome.waiting.values()} == {NOW + 2 * HOUR}
+    assert serials(late) == [five[4], six]
 
 
 def test_a_prune_that_always_loses_gives_up(bucket: Memory, five: list[str]) -> None:

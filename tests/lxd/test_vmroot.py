@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import NotRootError
-from lxd.vmroot import load_order, vm_root
+from lxd.vmroot import load_order, put, vm_root
 
 DEPENDENCIES = """\
 kernel/drivers/virtio/virtio_ring.ko:
@@ -43,3 +43,17 @@ def test_only_root_makes_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(NotRootError, match="by root only"):
         vm_root("arm64", tmp_path)
+
+
+def test_of_two_at_once_the_first_has_made_it(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "disk").write_text(name)
+        put(tmp_path / name, tmp_path / "place")
+    assert (tmp_path / "place" / "disk").read_text() == "first"
+
+
+def test_what_cannot_be_put_there_is_said(tmp_path: Path) -> None:
+    (tmp_path / "made").mkdir()
+    with pytest.raises(FileNotFoundError):
+        put(tmp_path / "made", tmp_path / "nowhere" / "place")

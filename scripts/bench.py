@@ -98,7 +98,7 @@ def packages() -> str:
 def boot_checks() -> str:
     """The boot checks against three tests with fixed sleeps."""
     [image, *_] = lxd_test.find_images(ROOT / "out" / "jobs")
-    result = bench_boot_checks.measure(image / "lxd.tar.xz", image / "rootfs.squashfs")
+    result = bench_boot_checks.measure(image / "lxd.tar.xz", image / "rootfs.squashfs", repository_of(image))
     return (
         "## Boot checks\n\n"
         "Three tests as the original did them (a container unpacked for each on a `dir` pool, sleeps of 10 s, orderly\n"
@@ -107,6 +107,12 @@ def boot_checks() -> str:
         "| original's 3 tests, s | lxd/test.py, s | checks | times as fast |\n| --- | --- | --- | --- |\n"
         f"| {result.one_by_one:.1f} | {result.ours:.1f} | {result.checks} | {result.ratio:.1f} |\n"
     )
+
+
+def repository_of(image: Path) -> Path:
+    """The signed repository that an image below out/jobs was built from: of the same milestone."""
+    milestone = image.parents[5]  # /<job>/artifacts/lxd/<release>/<arch>/<type>
+    return milestone / "apt_signer" / "artifacts" / "apt_signed"
 
 
 def publish() -> str:

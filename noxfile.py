@@ -10,6 +10,8 @@ nox.options.reuse_venv = "yes"
 PYTHON = ["common", "debs", "kokoro", "lxd", "scripts", "tests", "tasks.py", "noxfile.py"]
 # Tests that share containers or images stay together (tests/conftest.py).
 BOTH_PROCESSORS = ["--numprocesses=auto", "--dist=loadgroup"]
+# Seconds that what made containers, daemons and mounts has after Ctrl-C to remove them; nox's own are 0.3.
+CLEANUP = 60.0
 
 
 def install(session: nox.Session) -> None:
@@ -45,49 +47,49 @@ def system_tests(session: nox.Session) -> None:
     """Tests with the real programs: root, the machine's Debian mirror, LXD. Arguments go to pytest."""
     install(session)
     chosen = "(root or mirror or lxd) and not flow and not packages and not incus and not emulated"
-    session.run("pytest", *BOTH_PROCESSORS, "-m", chosen, *session.posargs)
+    session.run("pytest", *BOTH_PROCESSORS, "-m", chosen, *session.posargs, interrupt_timeout=CLEANUP)
 
 
 @nox.session(default=False)
 def packages_test(session: nox.Session) -> None:
     """The guest packages in more roots and containers: of every release, and with only what the packages need."""
     install(session)
-    session.run("pytest", "-m", "packages", *session.posargs)
+    session.run("pytest", "-m", "packages", *session.posargs, interrupt_timeout=CLEANUP)
 
 
 @nox.session
 def flow_test(session: nox.Session) -> None:
     """The whole continuous flow, its published repository and images used by real clients, and killed runs."""
     install(session)
-    session.run("pytest", "-m", "flow and not incus", *session.posargs)
+    session.run("pytest", "-m", "flow and not incus", *session.posargs, interrupt_timeout=CLEANUP)
 
 
 @nox.session(default=False)
 def incus_test(session: nox.Session) -> None:
     """What the tests with a real LXD do, with an Incus: its daemon, its client, its view of the published index."""
     install(session)
-    session.run("pytest", "-m", "incus", *session.posargs)
+    session.run("pytest", "-m", "incus", *session.posargs, interrupt_timeout=CLEANUP)
 
 
 @nox.session(default=False)
 def arm64_test(session: nox.Session) -> None:
     """Slow: a machine of another architecture in software emulation. Boot checks there: lxd_test -- --arch arm64."""
     install(session)
-    session.run("pytest", "-m", "emulated", *session.posargs)
+    session.run("pytest", "-m", "emulated", *session.posargs, interrupt_timeout=CLEANUP)
 
 
 @nox.session
 def lxd_test(session: nox.Session) -> None:
     """The boot checks of images: of all that have been built, of some (`-- --help`), of RESULT_DIR METADATA ROOTFS."""
     install(session)
-    session.run("python", "-m", "scripts.lxd_test", *session.posargs)
+    session.run("python", "-m", "scripts.lxd_test", *session.posargs, interrupt_timeout=CLEANUP)
 
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Measure what docs/benchmarks.md states, and write it down there."""
     install(session)
-    session.run("python", "-m", "scripts.bench", *session.posargs)
+    session.run("python", "-m", "scripts.bench", *session.posargs, interrupt_timeout=CLEANUP)
 
 
 @nox.session

@@ -193,7 +193,7 @@ class Container:
         except DeadlineError as err:
             jobs = self.systemctl("list-jobs", "--no-pager")
             raise CheckFailedError(
-                f"{self._manager} did not start in {BOOT_TIMEOUT:g} s", details=jobs.out + jobs.err
+                f"{self._manager} did not start in {scaled(BOOT_TIMEOUT):g} s", details=jobs.out + jobs.err
             ) from err
 
     def wait_running(self, *, but: Collection[str] = ()) -> None:

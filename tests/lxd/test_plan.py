@@ -77,6 +77,13 @@ def test_what_cannot_be_checked_says_why() -> None:
     assert found == {"a": "no repository", "b": "a note", "c": "no repository"}
 
 
+@pytest.mark.parametrize(("arch", "reason"), [("arm64", "there are none for arm64"), ("amd64", ""), ("", "")])
+def test_applications_that_another_architecture_lacks_are_skipped(arch: str, reason: str) -> None:
+    [check] = [check for check in CHECKS if check.name == "third-party-applications-are-there"]
+    guest = Guest(cast("Container", NoContainer()), Situation.BARE, Run(about=About(arch=arch)))
+    assert check.lacking(guest) == reason
+
+
 def test_a_kept_container_is_left_alone_after_the_first_failure() -> None:
     found = outcomes(make("a"), make("b", fails), make("c"), make("d", fails), keep=True)
     kept = "check-bare is kept as b left it"

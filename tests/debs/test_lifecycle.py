@@ -195,6 +195,29 @@ def test_a_failed_upgrade_from_the_original_leaves_it_as_it_was(root: Root, tmp_
     assert root.snapshot() == before
 
 
+@pytest.mark.parametrize("step", ["preinst", "unpack"])
+def test_a_failed_upgrade_keeps_what_an_editor_has_put_in_the_place_of_a_link(root: Root, step: str) -> None:
+    before = root.snapshot()
+    root.install()
+    edited = {f"etc/pulse/{name}": f"# {name}, edited by an editor\n" for name in ("daemon.conf", "default.pa")}
+    for path, text in edited.items():
+        (root.path / path).unlink()
+        (root.path / path).write_text(text)
+    place = root.path / "in" / "failing"
+    place.mkdir()
+    [deb] = (root.path / "in").glob("cros-pulse-config_*.deb")
+    broken = failing(deb, place, step=step)
+    with pytest.raises(CommandError, match="exited with 1"):
+        root.run("dpkg", "--force-confold", "--install", f"/in/failing/{broken.name}")
+    assert {path: root.text(path) for path in edited} == edited
+    shutil.rmtree(place)
+
+    root.install()
+    assert {path: root.text(path) for path in edited} == edited
+    root.purge()
+    assert root.snapshot() == before
+
+
 def test_edits_survive_the_next_milestone(root: Root, keyring: Path, tmp_path: Path) -> None:
     before = root.snapshot()
     root.install()

@@ -102,6 +102,11 @@ def remove(client: pylxd.Client, name: str) -> None:
         client.api.networks[name].delete()
 
 
+def interfaces() -> set[str]:
+    """The names of this machine's network interfaces."""
+    return {name for _, name in socket.if_nameindex()}
+
+
 def free_subnet(used: Collection[ipaddress.IPv4Network]) -> ipaddress.IPv4Network:
     """A /24 for private use that overlaps with none of the `used` ones.
 

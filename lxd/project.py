@@ -39,8 +39,7 @@ def ours(
     with contextlib.ExitStack() as stack:
         for url in client.api.projects.get().json()["metadata"]:
             _purge_unless_used(directory, url.rsplit("/", 1)[-1])
-        name = next(name for number in itertools.count() if _taken(stack, name := f"{PREFIX}{number}"))
-        _purge(directory, name)
+        name = next(name for number in itertools.count() if _free(stack, directory, name := f"{PREFIX}{number}"))
         if not disposable:
             stack.callback(_purge_if_alive, directory, name)
         _make(client, name)
@@ -68,6 +67,14 @@ def _pool_of(client: pylxd.Client) -> str:
     roots = [str(device["pool"]) for device in devices.values() if device.get("path") == "/" and "pool" in device]
     pools = [str(url).rsplit("/", 1)[-1] for url in client.api.storage_pools.get().json()["metadata"]]
     return (roots or pools)[0]
+
+
+def _free(stack: contextlib.ExitStack, directory: Path, name: str) -> bool:
+    """Take the lock `name` and remove what a killed run left; a bridge that is there still is another daemon's."""
+    if not _taken(stack, name):
+        return False
+    _purge(directory, name)
+    return _bridge_of(name) not in network.interfaces()
 
 
 def _taken(stack: contextlib.ExitStack, name: str) -> bool:

@@ -74,9 +74,8 @@ def test_routes_and_addresses_are_in_use_but_not_what_the_default_route_leads_to
 
 def bridges() -> set[str]:
     """The bridges and nftables chains of ours that are in this machine's own network."""
-    links = {link["ifname"] for link in json.loads(tools.capture(["ip", "-json", "link"]))}
     chains = tools.capture(["nft", "list", "ruleset"]).split()
-    return {word for word in [*links, *chains] if project.BRIDGE in word}
+    return {word for word in [*network.interfaces(), *chains] if project.BRIDGE in word}
 
 
 def addresses_of(daemon: Lxd, name: str) -> list[str]:
@@ -147,6 +146,24 @@ def test_a_running_lxd_has_a_bridge_for_as_long_as_the_project(machines_daemon: 
         assert daemon.network is not None
         assert daemon.network.name in bridges() - before
         assert_connected(daemon, good_image)
+    assert bridges() == before
+
+
+@pytest.mark.lxd
+@pytest.mark.root
+def test_a_bridge_that_another_daemon_left_is_passed_by(machines_daemon: Path) -> None:
+    before = bridges()
+    with lxd(directories=[machines_daemon]) as daemon:
+        assert daemon.network is not None
+        name = daemon.network.name
+    tools.capture(["ip", "link", "add", name, "type", "bridge"])
+    try:
+        with lxd(directories=[machines_daemon]) as daemon:
+            assert daemon.network is not None
+            assert daemon.network.name != name
+        assert name in bridges()
+    finally:
+        tools.capture(["ip", "link", "delete", name])
     assert bridges() == before
 
 

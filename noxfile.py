@@ -72,6 +72,13 @@ def incus_test(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def mutants(session: nox.Session) -> None:
+    """Slow: images are broken in one way each, and the boot checks have to notice. Arguments go to pytest."""
+    install(session)
+    session.run("pytest", *BOTH_PROCESSORS, "-m", "mutants", *session.posargs, interrupt_timeout=CLEANUP)
+
+
+@nox.session(default=False)
 def arm64_test(session: nox.Session) -> None:
     """Slow: a machine of another architecture in software emulation. Boot checks there: lxd_test -- --arch arm64."""
     install(session)

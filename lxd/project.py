@@ -101,17 +101,22 @@ def _purge_if_alive(directory: Path, name: str) -> None:
         _purge(directory, name)
 
 
+def remove_containers(client: pylxd.Client) -> None:
+    """Switch every container of the client's project off, and delete it."""
+    for instance in client.api.instances.get(params={"recursion": "1"}).json()["metadata"]:
+        node = client.api.instances[instance["name"]]
+        if instance["status"] != "Stopped":
+            wait_for(client, node.state.put(json={"action": "stop", "force": True, "timeout": 30}))
+        wait_for(client, node.delete())
+
+
 def _purge(directory: Path, name: str) -> None:
     """Delete a project with all that is in it, and its bridge."""
     everything = connect(directory)
     if not everything.projects.exists(name):
         return
     client = connect(directory, project=name)
-    for instance in client.api.instances.get(params={"recursion": "1"}).json()["metadata"]:
-        node = client.api.instances[instance["name"]]
-        if instance["status"] != "Stopped":
-            wait_for(client, node.state.put(json={"action": "stop", "force": True, "timeout": 30}))
-        wait_for(client, node.delete())
+    remove_containers(client)
     for image in client.api.images.get(params={"recursion": "1"}).json()["metadata"]:
         wait_for(client, client.api.images[image["fingerprint"]].delete())
     # While the project is there, whoever is killed here is known to have left its bridge too.

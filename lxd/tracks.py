@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -30,6 +30,7 @@ class Plan:
         run: what the checks are told.
         devices: what the host gives the container, without a GPU.
         keep: a container is left as it is as soon as a check has failed in it.
+        prepare: is given every container before its first start.
     """
 
     image: str
@@ -37,6 +38,7 @@ class Plan:
     run: Run
     devices: host.Devices
     keep: bool = False
+    prepare: Callable[[Container], None] = lambda _container: None
 
     def checks_in(self, situation: Situation) -> list[Check]:
         """The checks to run there, with those they need; none where none was asked for."""
@@ -95,6 +97,7 @@ def _through(daemon: Lxd, plan: Plan, situations: Sequence[Situation]) -> Iterat
             container = Container.create(
                 daemon.connect(), name_of(situation), image=plan.image, devices=devices[situation]
             )
+            plan.prepare(container)
         else:
             container.stop()
             container.set_devices(devices[situation])

@@ -1,6 +1,8 @@
 """Fixtures every test may use: fake programs on PATH, and a copy of this checkout to break."""
 
+import fcntl
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +17,12 @@ from tests.support import FLOW, Checkout, Finished, toy_build
 FakeTool = Callable[..., Path]
 
 
+def pytest_configure() -> None:
+    """What a shell starts in the background ignores Ctrl-C, and so would every program that a test interrupts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where pytest-xdist shares the tests out, those that share something stay with one worker.
@@ -22,6 +30,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     It is containers that are costly to make, or this machine's network, which some tests of tests/lxd look at.
     """
     for item in items:
+        if item.get_closest_marker("mutants"):
+            continue  # each worker has a daemon for its share
         group = str(item.path)
         if item.path.match("debs/test_lxd_*.py"):
             group = "guests"
@@ -82,7 +92,11 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 @pytest.fixture(scope="session")
 def continuous() -> Finished:
     """The README's first command has passed in this checkout: out/ has packages, repository and image of bookworm."""
-    finished = Checkout(ROOT).run(*FLOW, timeout=3000)
+    (ROOT / "out").mkdir(exist_ok=True)
+    # Of two workers of pytest-xdist the second one finds it done; the flow itself would refuse to run twice at once.
+    with (ROOT / "out" / ".tests.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        finished = Checkout(ROOT).run(*FLOW, timeout=3000)
     assert finished.code == 0, finished.output
     return finished
 

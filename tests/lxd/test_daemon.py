@@ -24,6 +24,7 @@ from lxd.daemon import Lxd, lxd
 from lxd.servers import Server
 from tests.conftest import FakeTool
 from tests.lxd.conftest import SplitImage
+from tests.lxd.daemons import pid_of, processes_in
 
 NOWHERE = Path("/nonexistent")
 USER = """
@@ -47,31 +48,11 @@ with lxd(server=Server(sys.argv[5]), directories=[], parent=Path(sys.argv[2])) a
 """
 
 
-def processes_in(parent: Path) -> list[int]:
-    """The processes that see a mount of something below `parent`: those of the daemon's namespaces."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            try:
-                mounts = (entry / "mountinfo").read_text()
-            except OSError:
-                continue
-            if f"{parent}/" in mounts:
-                found.append(int(entry.name))
-    return found
-
-
 def loops_of(parent: Path) -> list[str]:
     """The loop devices on a pool below `parent`."""
     inodes = {str(disk.stat().st_ino) for disk in parent.glob(f"{own.PREFIX}-*/{own.DATA}/disks/*")}
     listed = tools.capture(["losetup", "--list", "--noheadings", "--output", "NAME,BACK-INO"]).splitlines()
     return [line.split()[0] for line in listed if line.split()[1] in inodes]
-
-
-def daemon_pid(parent: Path) -> int:
-    """The lxd itself, not the children it forks for a container."""
-    [pid] = [pid for pid in processes_in(parent) if Path(f"/proc/{pid}/cmdline").read_bytes().endswith(b"bin/lxd\0")]
-    return pid
 
 
 def runs(argv: str) -> bool:
@@ -134,7 +115,7 @@ def test_a_daemon_that_dies_under_us(tmp_path: Path) -> None:
     def use() -> None:
         with lxd(directories=[], parent=tmp_path) as daemon:
             client = daemon.connect()
-            os.kill(daemon_pid(tmp_path), signal.SIGKILL)
+            os.kill(pid_of(tmp_path), signal.SIGKILL)
             client.api.instances.get()
 
     with pytest.raises(LxdDiedError, match="went away"):
@@ -148,7 +129,7 @@ def test_a_daemon_that_dies_under_us(tmp_path: Path) -> None:
 def test_a_daemon_that_dies_while_a_program_runs(good_image: SplitImage, tmp_path: Path) -> None:
     def kill() -> None:
         wait_until(lambda: runs("sleep 54321"), "the program in the container", timeout=60)
-        os.kill(daemon_pid(tmp_path), signal.SIGKILL)
+        os.kill(pid_of(tmp_path), signal.SIGKILL)
 
     def use() -> None:
         with lxd(directories=[], parent=tmp_path) as daemon, ThreadPoolExecutor(1) as pool:

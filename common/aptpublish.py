@@ -9,12 +9,12 @@ from pathlib import Path
 from debian.deb822 import Release
 
 from common.aptrepo import BY_HASH, KEYRING, codenames, date_of, indices_of, rank
-from common.bucket import ABSENT, Bucket, Kind
+from common.bucket import Bucket, Kind
 from common.errors import ConflictError, SigningError
 from common.files import workspace
 from common.manifest import Manifest
 from common.parallel import in_parallel
-from common.publication import Item, Published, publish
+from common.publication import Item, Published, publish, seen
 from common.signing import verify
 
 KEPT = dt.timedelta(hours=48)
@@ -93,23 +93,24 @@ def items_of(
 
 def _check_published(target: Target, codename: str, text: str) -> int:
     """The generation of the InRelease that is published, after a look whether clients will follow us from it."""
-    held = target.bucket.read(target.name(f"dists/{codename}/InRelease"))
-    if held is None:
-        return ABSENT
-    old, new = held.content.decode(), Release(text)
+    pointer = target.name(f"dists/{codename}/InRelease")
+    content, generation = seen(target.bucket, pointer)
+    if not content:
+        return generation
+    old, new = content.decode(), Release(text)
     before = Release(old)
     for field in _FIXED:
         if before.get(field) != new.get(field):
             raise ConflictError(
-                f"{held.stat.name!r} has {field} {before.get(field)!r}, and ours has {new.get(field)!r}",
+                f"{pointer!r} has {field} {before.get(field)!r}, and ours has {new.get(field)!r}",
                 hint="clients refuse a repository that changes it; a new one needs a new place",
             )
     if date_of(old) > date_of(text):
         raise ConflictError(
-            f"{held.stat.name!r} is of {before['Date']!r}, newer than ours of {new['Date']!r}",
+            f"{pointer!r} is of {before['Date']!r}, newer than ours of {new['Date']!r}",
             hint="clients would keep the newer one: sign again (./run invoke apt-signer), then publish",
         )
-    return held.stat.generation
+    return generation
 
 
 def _check_pool(target: Target, manifest: Manifest) -> None:
@@ -135,10 +136,12 @@ def _check_others(target: Target, keyring: Path, ours: Collection[str]) -> None:
         name.removeprefix(dists).split("/")[0] for name in target.bucket.names(dists) if name.endswith("/InRelease")
     }
     for codename in sorted(published - set(ours)):
-        held = target.bucket.read(target.name(f"dists/{codename}/InRelease"))
+        content, _generation = seen(target.bucket, target.name(f"dists/{codename}/InRelease"))
+        if not content:
+            continue
         with workspace("published") as place:
             signed = place / "InRelease"
-            signed.write_bytes(held.content if held else b"")
+            signed.write_bytes(content)
             try:
                 verify(signed, keyring)
             except SigningError as err:

@@ -130,6 +130,8 @@ class Bucket(Protocol):
     def claim(self, name: str, *, if_generation: int, publisher: str) -> Stat:
         """Give an object a new generation and leave its content alone: who has seen the old one comes second.
 
+        Where there is none (ABSENT), it is made, with nothing in it.
+
         Raises:
             ConflictError: it is another generation.
         """

@@ -116,6 +116,10 @@ class DirectoryBucket:
 
     def claim(self, name: str, *, if_generation: int, publisher: str) -> Stat:
         """See Bucket."""
+        if if_generation == ABSENT:
+            wanted = _Wanted(name, self._path(name), Kind.POINTER, ABSENT, publisher, b"", "")
+            with self._beside(name) as beside, beside.open("w+b") as file:
+                return self._put(beside, file, wanted, claimed=True).stat
         with self._locked(), self._opened(name) as file:
             self._check_generation(name, if_generation)
             if file is None:
@@ -243,15 +247,18 @@ class DirectoryBucket:
         finally:
             os.close(handle)
 
-    def _put(self, beside: Path, file: BinaryIO, wanted: _Wanted, *, linked: bool = False) -> Uploaded:
+    def _put(
+        self, beside: Path, file: BinaryIO, wanted: _Wanted, *, linked: bool = False, claimed: bool = False
+    ) -> Uploaded:
         """Give a finished file its name, if it may have it. A linked one is another object's too: it stays as it is."""
         if not linked:
             os.fchmod(file.fileno(), 0o644)
-            _sign(file, wanted.publisher, claimed=False)
+            _sign(file, wanted.publisher, claimed=claimed)
         ours = _stat(wanted.name, file)
         check_source(wanted.source, wanted.sha256, ours.sha256)
         with self._locked():
-            if (have := self.stat(wanted.name)) is not None and not have.claimed and have.sha256 == ours.sha256:
+            have = self.stat(wanted.name)
+            if have is not None and not (have.claimed or claimed) and have.sha256 == ours.sha256:
                 return Uploaded(have, changed=False)
             if have is not None and wanted.kind is Kind.IMMUTABLE:
                 raise other_content(self.url, have, ours.size, ours.sha256)

@@ -7,7 +7,7 @@ import hashlib
 import io
 import uuid
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from google.api_core import exceptions as answers
@@ -53,10 +53,12 @@ class _Wanted:
     kind: Kind
     if_generation: int | None
     publisher: str
-    writer: str
+    writer: str = field(default_factory=lambda: uuid.uuid4().hex)
+    claim: bool = False
 
     def metadata(self) -> dict[str, str]:
-        return {_SHA256: self.digest.sha256, _PUBLISHER: self.publisher, _WRITER: self.writer}
+        said = {_SHA256: self.digest.sha256, _PUBLISHER: self.publisher, _WRITER: self.writer}
+        return said | ({_CLAIM: "1"} if self.claim else {})
 
 
 class GcsBucket:
@@ -167,22 +169,25 @@ class GcsBucket:
         with reading(source) as content, translated(f"{self.url}/{name}"):
             digest = Digest.of(content)
             check_source(source, sha256, digest.sha256)
-            wanted = _Wanted(name, digest, kind, if_generation, publisher, uuid.uuid4().hex)
+            wanted = _Wanted(name, digest, kind, if_generation, publisher)
             stream = Counted(content, on_bytes)
             return self._write(wanted, lambda generation: self._send(stream, wanted, generation))
 
     def claim(self, name: str, *, if_generation: int, publisher: str) -> Stat:
         """See Bucket."""
         with translated(f"{self.url}/{name}"):
-            have, writer = self.stat(name), uuid.uuid4().hex
-            if have is None or have.generation != if_generation:
+            have = self.stat(name)
+            if (have.generation if have else ABSENT) != if_generation:
                 raise moved(self.url, name, have)
-            metadata = {_SHA256: have.sha256, _PUBLISHER: publisher, _WRITER: writer, _CLAIM: "1"}
+            digest = Digest(have.size, have.sha256, have.crc32c) if have else Digest.of(io.BytesIO())
+            wanted = _Wanted(name, digest, Kind.POINTER, if_generation, publisher, claim=True)
             try:
-                return self._rewrite(self, have, name, Kind.POINTER, metadata, if_generation)
+                if have is None:
+                    return self._send(Counted(io.BytesIO(), ignore), wanted, ABSENT)
+                return self._rewrite(self, have, name, Kind.POINTER, wanted.metadata(), if_generation)
             except (answers.PreconditionFailed, answers.NotFound) as err:
                 blob = self._bucket.get_blob(name, **self._how)
-                if blob and (blob.metadata or {}).get(_WRITER) == writer:
+                if blob and (blob.metadata or {}).get(_WRITER) == wanted.writer:
                     return self._stat(blob)
                 raise moved(self.url, name, self._stat(blob) if blob else None) from err
 
@@ -205,7 +210,7 @@ class GcsBucket:
             if found is None or (found.generation, found.sha256) != (source.generation, source.sha256):
                 raise changed_source(other.url, source, found)
             digest = Digest(found.size, found.sha256, found.crc32c)
-            wanted = _Wanted(name, digest, kind, if_generation, publisher, uuid.uuid4().hex)
+            wanted = _Wanted(name, digest, kind, if_generation, publisher)
 
             def copy(generation: int) -> Stat:
                 try:

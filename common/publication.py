@@ -91,6 +91,15 @@ def note(bucket: Bucket, pointers: Sequence[str], objects: Mapping[str, int], re
     return json.dumps(said, indent=1, sort_keys=True) + "\n"
 
 
+def seen(bucket: Bucket, pointer: str) -> tuple[bytes, int]:
+    """What a pointer says, and its generation, for who publishes on top of it.
+
+    Nothing (b"") where nothing was ever published, also where somebody has begun to and claimed the name.
+    """
+    held = bucket.read(pointer)
+    return (held.content, held.stat.generation) if held else (b"", ABSENT)
+
+
 def publish(
     bucket: Bucket,
     *,
@@ -177,31 +186,17 @@ class _Publication:
         have = self.bucket.stat(self.pointer.name)
         self._check_pointer(have, self.base)
         replaced = [item for item in mutable if item.name in wanted]
-        if have is None:
-            return self._create(replaced, told)
-        if not mutable or not (replaced or have.claimed):
+        if not mutable or (have and not (replaced or have.claimed)):
             return self.base
-        if have.claimed:
+        taken_over = have is not None and have.claimed
+        if have and taken_over:
             self._wait_for(have)
         fence = self.bucket.claim(self.pointer.name, if_generation=self.base, publisher=self.publisher).generation
-        if have.claimed:  # what he has not finished writing must come too late
+        if taken_over:  # what he has not finished writing must come too late
             in_parallel(self._fence, mutable, threads=self.bucket.threads)
-        for wave in _waves(mutable if have.claimed else replaced):
+        for wave in _waves(mutable if taken_over else replaced):
             in_parallel(lambda item: self._swap(item, fence, told), wave, threads=self.bucket.threads)
         return fence
-
-    def _create(self, mutable: Sequence[Item], told: Callable[[int], None]) -> int:
-        """The mutable objects where there is no pointer to claim: whoever gets the first one in goes on alone."""
-
-        def put(item: Item) -> None:
-            self._upload(item, Kind.POINTER, _generation(self.have.get(item.name)), told)
-
-        for number, wave in enumerate(_waves(mutable)):
-            first, rest = (wave[:1], wave[1:]) if number == 0 else ([], wave)
-            for item in first:
-                put(item)
-            in_parallel(put, rest, threads=self.bucket.threads)
-        return ABSENT
 
     def _wait_for(self, have: Stat) -> None:
         """Let somebody who is about to move the pointer do so; one who was killed is overtaken after CLAIM seconds."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from common.bucket import Bucket
 from common.errors import ArtifactError, UsageError
+from common.publication import seen
 from lxd.simplestreams import IMAGES, Images, time_of
 
 FORMAT = 1
@@ -61,9 +62,9 @@ def protected(bucket: Bucket, prefix: str, *, live: Bucket | None, tast: Path | 
         UsageError: `tast` is no folder.
     """
     found: dict[Version, str] = {}
-    if live is not None and (held := live.read(f"{prefix}/{IMAGES}")):
+    if live is not None and (content := seen(live, f"{prefix}/{IMAGES}")[0]):
         where = f"{live.url}/{prefix}/{IMAGES}"
-        for product, about in Images.read(held.content, where).products.items():
+        for product, about in Images.read(content, where).products.items():
             found |= {Version(product, serial): f"live in {live.url}" for serial in about.versions}
     for name in bucket.names(f"{prefix}/{PINS}"):
         if held := bucket.read(name):

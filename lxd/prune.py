@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from common.bucket import ABSENT, Bucket, Kind
 from common.errors import ArtifactError, ConflictError, UsageError
+from common.publication import seen
 from lxd.delta import FTYPE as DELTA
 from lxd.pins import Version, version_of
 from lxd.simplestreams import IMAGES, Images, Item, Product, time_of
@@ -163,11 +164,10 @@ class _Pruning:
         self.bucket, self.prefix, self.relied_on, self.rules, self.now = bucket, prefix, relied_on, rules, now
         self.done, self.dry_run = done, dry_run
         self.pointer, self.notes_object = f"{prefix}/{IMAGES}", f"{prefix}/{NOTES}"
-        held = bucket.read(self.pointer)
-        if held is None:
+        content, self.generation = seen(bucket, self.pointer)
+        if not content:
             raise ArtifactError(f"{bucket.url}/{self.pointer} is missing", hint="publish an image first")
-        self.generation = held.stat.generation
-        self.index = Images.read(held.content, f"{bucket.url}/{self.pointer}")
+        self.index = Images.read(content, f"{bucket.url}/{self.pointer}")
         self.there = {name.removeprefix(f"{prefix}/") for name in bucket.names(f"{prefix}/images/")}
         self.sizes = {item.path: item.size for item in _items(self.index)}
 
@@ -224,8 +224,8 @@ class _Pruning:
 
     def _delete(self, due: Mapping[str, Note]) -> None:
         """Delete objects, unless the index names one by now."""
-        held = self.bucket.read(self.pointer)
-        named = {item.path for item in _items(Images.read(held.content, self.pointer))} if held else set(due)
+        content, _generation = seen(self.bucket, self.pointer)
+        named = {item.path for item in _items(Images.read(content, self.pointer))} if content else set(due)
         for path, note in due.items():
             if path not in named:
                 self.bucket.delete(f"{self.prefix}/{path}")

@@ -5,11 +5,11 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from common.bucket import ABSENT, Bucket
+from common.bucket import Bucket
 from common.errors import ArtifactError, ConflictError
 from common.files import workspace
 from common.publication import Item as Upload
-from common.publication import Published, publish
+from common.publication import Published, publish, seen
 from lxd.built import MANIFEST, BuiltImage
 from lxd.changes import Changes, Sizes, compare, installed_size
 from lxd.clients import Client, find
@@ -82,9 +82,8 @@ class _Publication:
     def __init__(self, bucket: Bucket, prefix: str, deltas: Deltas) -> None:
         self.bucket, self.prefix, self.deltas = bucket, prefix, deltas
         self.pointer = f"{prefix}/{IMAGES}"
-        held = bucket.read(self.pointer)
-        self.generation = held.stat.generation if held else ABSENT
-        self.index = Images.read(held.content, f"{bucket.url}/{self.pointer}") if held else Images()
+        content, self.generation = seen(bucket, self.pointer)
+        self.index = Images.read(content, f"{bucket.url}/{self.pointer}") if content else Images()
         self.uploads: list[Upload] = []
         self.changes: list[Changes] = []
         self.added: dict[str, str] = {}

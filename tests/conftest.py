@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from common import tools
 from common.files import ROOT
@@ -18,7 +19,10 @@ FakeTool = Callable[..., Path]
 
 
 def pytest_configure() -> None:
-    """What a shell starts in the background ignores Ctrl-C, and so would every program that a test interrupts."""
+    """What the machine is busy with and how the tests were started changes no result."""
+    settings.register_profile("patient", deadline=None)
+    settings.load_profile("patient")
+    # What a shell starts in the background ignores Ctrl-C, and so would every program that a test interrupts.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

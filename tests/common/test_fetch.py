@@ -245,7 +245,7 @@ def test_a_full_disk_is_named(server: Server, tmp_path: Path, monkeypatch: pytes
         get(server, tmp_path)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from(["break 0", "break 70000", "break 400000", "ignore-range", "lie", "status 500"])))
 def test_whatever_happens_it_is_the_right_file_or_none(
     server: Server, tmp_path_factory: pytest.TempPathFactory, faults: list[str]

@@ -159,11 +159,15 @@ def test_a_rival_at_any_moment_who_began_with_the_same_pointer(bucket: Bucket, a
     assert state(bucket) == [ends[1].encode()] * 3
 
 
+@pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize("at", ["72/pool/one", *PLAIN, POINTER])
-def test_a_rival_at_any_moment_who_begins_then(bucket: Bucket, at: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rival_at_any_moment_who_begins_then(
+    bucket: Bucket, at: str, first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """He begins with the pointer as it is by then, claimed by us who are slow: he overtakes, and we stop."""
     monkeypatch.setattr(publication, "CLAIM", 0.1)
-    publish(bucket, "before")
+    if not first:
+        publish(bucket, "before")
     begun: list[str] = []
 
     def before(name: str) -> None:
@@ -240,13 +244,41 @@ def test_killed_at_any_moment(
 
     with pytest.raises(Killed):
         publish(Watched(bucket, before), "one")
-    held = bucket.read(POINTER)
-    assert (held.content if held else None) == (None if first else b"before")
+    assert publication.seen(bucket, POINTER)[0] == (b"" if first else b"before")
     publish(bucket, again)
     assert state(bucket) == [again.encode()] * 3
     stat = bucket.stat(POINTER)
     assert stat is not None
     assert not stat.claimed
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("his", [*PLAIN, POINTER])
+@pytest.mark.parametrize("ours", [*PLAIN, POINTER])
+def test_a_rival_who_overtakes_and_is_killed_on_the_way(
+    bucket: Bucket, ours: str, his: str, first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """He begins when we are about to write `ours`, and ends before he writes `his`: nothing of him is among ours."""
+    monkeypatch.setattr(publication, "CLAIM", 0.1)
+    if not first:
+        publish(bucket, "before")
+    begun: list[str] = []
+
+    def end(name: str) -> None:
+        if name == his:
+            raise Killed
+
+    def before(name: str) -> None:
+        if name == ours and not begun:
+            begun.append(name)
+            with pytest.raises(Killed):
+                publish(Watched(bucket, end), "rival")
+
+    with pytest.raises(ConflictError, match="was changed by 'job rival'"):
+        publish(Watched(bucket, before), "one")
+    assert publication.seen(bucket, POINTER)[0] == (b"" if first else b"before")
+    publish(bucket, "next")
+    assert state(bucket) == [b"next"] * 3
 
 
 @pytest.mark.parametrize("first", [True, False])

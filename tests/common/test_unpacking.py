@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import ArtifactError, DiskFullError
@@ -136,7 +136,6 @@ MEMBERS = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(MEMBERS)
 def test_nothing_ever_gets_out(tmp_path_factory: pytest.TempPathFactory, members: list[Member]) -> None:
     place = tmp_path_factory.mktemp("x")
@@ -153,7 +152,6 @@ def test_nothing_ever_gets_out(tmp_path_factory: pytest.TempPathFactory, members
     assert archive.stat().st_nlink == 1
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=600))
 def test_bytes_that_are_no_archive_are_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     place = tmp_path_factory.mktemp("x")

@@ -121,7 +121,7 @@ def test_what_is_no_table_is_refused(text: str) -> None:
         read_table(text, "gs://x")
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(lists)
 def test_a_bill_of_materials_keeps_to_the_schema(found: tuple[Package, ...]) -> None:
     text = sbom.bill_of_materials(NAME, found, milestone=72, epoch=EPOCH, apps=load_apps())

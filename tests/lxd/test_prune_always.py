@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lxd.metadata import ImageName
@@ -40,7 +40,6 @@ def whole_versions(bucket: Memory, index: Images) -> Iterator[Version]:
                 yield Version(name, serial)
 
 
-@settings(deadline=None)
 @given(catalogues, rules_of_all_kinds, st.data())
 def test_what_never_goes(
     catalogue: dict[tuple[ImageName, dt.datetime], bool], rules: Rules, data: st.DataObject
@@ -77,7 +76,6 @@ def versions(index: Images) -> set[Version]:
     return {Version(name, serial) for name, product in index.products.items() for serial in product.versions}
 
 
-@settings(deadline=None)
 @given(catalogues, rules_of_all_kinds)
 def test_what_goes_is_gone_in_the_end(catalogue: dict[tuple[ImageName, dt.datetime], bool], rules: Rules) -> None:
     bucket = filled(catalogue)

@@ -62,6 +62,13 @@ class Table:
             raise ConfigError(f"{self.where}: {key} is {value!r}, not a number above 0", hint=f"{key} = 72")
         return value
 
+    def truth(self, key: str) -> bool:
+        """True or false."""
+        value = self._wanted(key)
+        if not isinstance(value, bool):
+            raise ConfigError(f"{self.where}: {key} is {value!r}, not true or false", hint=f"{key} = true")
+        return value
+
     def words(self, key: str, *, choices: Sequence[str]) -> tuple[str, ...]:
         """A list of different strings out of `choices`, at least one, in the order of the file."""
         value = self._wanted(key)

@@ -32,6 +32,19 @@ PRUNE = {
     "out": MATRIX["out"],
     "storage": MATRIX["storage"],
 }
+TAST = {
+    "milestone": "which one has it; without it the active ones are looked through",
+    "snapshot": "id of a snapshot of containers",
+    "suite": "suite of tast.toml: pfq or bvt-cq",
+    "host": "the device: [user@]host[:port]",
+    "tast_tests": "checkout of tast-tests (or tast-tests-private), without changes of its own",
+    "results": "directory with, or for, the results of tast run",
+    "keys": "directory with signing keys; the throwaway key of a desk without it",
+    "plan": "change nothing, and say what would happen",
+    "out": MATRIX["out"],
+    "storage": MATRIX["storage"],
+}
+COMMON = ("plan", "out", "storage")
 # Invoke makes a list of these, an empty one by default, but only where the signature says None.
 Words = Sequence[str] | None
 ITERABLE = ["release", "arch", "image_type"]
@@ -116,6 +129,44 @@ def prune_images(
                    storage=storage)  # fmt: skip
 
 
+@task(help={"milestone": "whose images", **{word: TAST[word] for word in ("tast_tests", "snapshot", *COMMON)}})
+def uprev(
+    _c: Context, tast_tests: str, milestone: int = 0, snapshot: str = "", plan: bool = False, out: str = "",
+    storage: str = "directory",
+) -> None:  # fmt: skip
+    """Pin the newest staging images in tast-tests."""
+    from scripts import uprev as script  # not at the top: a build's own process has no scripts
+
+    with reported():
+        script.run(milestone=milestone, tast_tests=tast_tests, snapshot=snapshot, plan=plan, out=out, storage=storage)
+
+
+@task(help={name: text for name, text in TAST.items() if name != "keys"})
+def tast_run(
+    _c: Context, suite: str, snapshot: str, host: str, tast_tests: str, results: str = "", milestone: int = 0,
+    plan: bool = False, out: str = "", storage: str = "directory",
+) -> None:  # fmt: skip
+    """Run a Tast suite with a snapshot's images."""
+    from scripts import tast_run as script  # not at the top: a build's own process has no scripts
+
+    with reported():
+        script.run(suite=suite, snapshot=snapshot, host=host, tast_tests=tast_tests, results=results,
+                   milestone=milestone, plan=plan, out=out, storage=storage)  # fmt: skip
+
+
+@task(help={name: text for name, text in TAST.items() if name not in ("host", "tast_tests")})
+def tast_record(
+    _c: Context, snapshot: str, results: str, suite: str = "", keys: str = "", milestone: int = 0, plan: bool = False,
+    out: str = "", storage: str = "directory",
+) -> None:  # fmt: skip
+    """Attach the results of Tast to a snapshot."""
+    from scripts import tast_record as script  # not at the top: a build's own process has no scripts
+
+    with reported():
+        script.run(suite=suite, snapshot=snapshot, results=results, keys=keys, milestone=milestone, plan=plan,
+                   out=out, storage=storage)  # fmt: skip
+
+
 @task(help={"out": MATRIX["out"], "keys": "the throwaway signing key too: what was published is trusted no more"})
 def clean(_c: Context, out: str = "", keys: bool = False) -> None:
     """Remove what was made (not the signing key)."""
@@ -123,7 +174,7 @@ def clean(_c: Context, out: str = "", keys: bool = False) -> None:
         desk.clean(out, keys=keys)
 
 
-ns = Collection(branches, flow_graph, serve, doctor, prune_images, clean)
+ns = Collection(branches, flow_graph, serve, doctor, prune_images, uprev, tast_run, tast_record, clean)
 for _flow in read_flows().flows.values():
     ns.add_task(flow_task(_flow))
 for _build in read_flows().builds.values():

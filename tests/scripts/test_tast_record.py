@@ -1,0 +1,180 @@
+"""`invoke tast-record`: what is attached, that anybody can verify it, and when nothing is attached."""
+
+import datetime as dt
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from common.bucket import Kind
+from common.bucket_directory import DirectoryBucket
+from common.documents import verify_document
+from common.errors import SigningError, UsageError
+from common.evidence import Evidence, Note
+from common.keyring import throwaway_key
+from common.snapshot_store import SnapshotStore
+from lxd.tast_data import pins_of
+from scripts.tast_record import run
+from tests.common.aptparts import make_key
+from tests.common.tastparts import error, leave, record
+from tests.scripts.tastchecks import publish, snapshot
+from tests.support import Checkout
+
+KEYRING = "72/cros-archive-keyring.asc"
+ED25519 = ("Key-Type: EDDSA", "Key-Curve: ed25519", "Key-Usage: sign")
+Recorded = Callable[..., None]
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """Buckets with images of milestone 72, and the keyring of a repository that the desk's key has signed."""
+    out = tmp_path / "out"
+    publish(out)
+    packages = DirectoryBucket(out / "gs" / "cros-packages-staging")
+    packages.upload(throwaway_key(out / "keys").public.read_bytes(), KEYRING, kind=Kind.POINTER)
+    return out
+
+
+@pytest.fixture
+def store(out: Path) -> SnapshotStore:
+    return SnapshotStore(DirectoryBucket(out / "gs" / "cros-containers-staging"), 72)
+
+
+@pytest.fixture
+def made(store: SnapshotStore) -> str:
+    """A snapshot of an hour before the tests of a result directory."""
+    assert isinstance(store.bucket, DirectoryBucket)
+    return snapshot(store.bucket, created=dt.datetime(2026, 11, 26, 9, 0, tzinfo=dt.UTC))
+
+
+@pytest.fixture
+def recorded(out: Path, made: str, tmp_path: Path) -> Recorded:
+    def recorded(**arguments: object) -> None:
+        usual = {"suite": "", "snapshot": made, "results": str(tmp_path / "results"), "keys": "", "milestone": 0,
+                 "plan": False, "out": str(out), "storage": "directory"}  # fmt: skip
+        run(**{**usual, **arguments})  # type: ignore[arg-type]
+
+    return recorded
+
+
+def results(folder: Path, store: SnapshotStore, made: str, *records: dict[str, object]) -> None:
+    """Leave what `invoke tast-run` would."""
+    leave(folder, records or (record(),))
+    note = Note(snapshot=made, suite="pfq", host="dut1", pins=pins_of(store.get(made).objects, store.url))
+    (folder / "release_run.json").write_bytes(note.write())
+
+
+def only_evidence(store: SnapshotStore, made: str) -> Evidence:
+    """What is attached, verified with what is published."""
+    [(url, signed)] = store.evidence(made).items()
+    root = store.bucket.root.parent  # type: ignore[attr-defined]
+    keyring = (root / "cros-packages-staging" / KEYRING).read_bytes()
+    verify_document(signed.content, signed.signature, keyring, where=url)
+    return Evidence.read(signed.content, url)
+
+
+def test_a_green_run_is_attached_and_anybody_can_verify_it(
+    recorded: Recorded, tmp_path: Path, store: SnapshotStore, made: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results(tmp_path / "results", store, made, record(), record("crostini.Sync", skipReason="no dlc"))
+    recorded()
+    said = capsys.readouterr().out.splitlines()
+    evidence = only_evidence(store, made)
+    assert said == [
+        "pfq: green (1 passed, 1 skipped)",
+        f"attached as gs://cros-containers-staging/72/snapshots/{made}/evidence/{evidence.name}.json",
+    ]
+    assert evidence.green
+    assert (evidence.snapshot, evidence.suite, evidence.host) == (made, "pfq", "dut1")
+    assert set(evidence.files) == {"results.json", "streamed_results.jsonl"}
+
+
+def test_a_red_run_is_attached_too(
+    recorded: Recorded, tmp_path: Path, store: SnapshotStore, made: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results(tmp_path / "results", store, made, record(errors=[error()]))
+    recorded()
+    assert "pfq: not green (1 failed)\n  crostini.Basic failed: Failed to start\n" in capsys.readouterr().out
+    evidence = only_evidence(store, made)
+    assert not evidence.green
+    assert evidence.why == ("crostini.Basic failed: Failed to start",)
+
+
+def test_an_interrupted_run_is_attached_as_what_it_is(
+    recorded: Recorded, tmp_path: Path, store: SnapshotStore, made: str
+) -> None:
+    results(tmp_path / "results", store, made)
+    (tmp_path / "results" / "results.json").unlink()
+    recorded()
+    assert only_evidence(store, made).why == ("results.json is missing: the run was interrupted",)
+
+
+def test_results_of_another_snapshot_are_not_green(
+    recorded: Recorded, tmp_path: Path, store: SnapshotStore, made: str, out: Path
+) -> None:
+    results(tmp_path / "results", store, made)
+    newer = snapshot(publish(out, day=1), created=dt.datetime(2026, 11, 26, 9, 30, tzinfo=dt.UTC))
+    recorded(snapshot=newer)
+    why = only_evidence(store, newer).why
+    assert why[0] == f"release_run.json: the run was of snapshot {made!r}, not of {newer!r}"
+    assert any("/20261126_10:00/lxd.tar.xz, where the snapshot has gs://" in sentence for sentence in why)
+
+
+def test_results_that_nobody_knows_the_snapshot_of(
+    recorded: Recorded, tmp_path: Path, store: SnapshotStore, made: str
+) -> None:
+    leave(tmp_path / "results", [record()])
+    with pytest.raises(UsageError, match="no suite is named"):
+        recorded()
+    assert store.evidence(made) == {}
+    recorded(suite="pfq")
+    assert only_evidence(store, made).why[0].startswith("release_run.json is missing")
+
+
+def test_a_plan_attaches_nothing(
+    recorded: Recorded, tmp_path: Path, store: SnapshotStore, made: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results(tmp_path / "results", store, made)
+    recorded(plan=True)
+    assert capsys.readouterr().out == "pfq: green (1 passed)\n"
+    assert store.evidence(made) == {}
+
+
+def test_a_key_of_the_keystore(recorded: Recorded, tmp_path: Path, store: SnapshotStore, made: str, out: Path) -> None:
+    results(tmp_path / "results", store, made)
+    make_key(tmp_path / "keystore", *ED25519)
+    with pytest.raises(SigningError, match="'the evidence' has no good signature by a key of 'keyring.asc'"):
+        recorded(keys=str(tmp_path / "keystore"))
+    assert store.evidence(made) == {}, "a key that no client knows signs nothing"
+    with pytest.raises(SigningError, match="no signing key"):
+        recorded(keys=str(tmp_path))
+
+
+def test_without_a_published_keyring(
+    recorded: Recorded, tmp_path: Path, store: SnapshotStore, made: str, out: Path
+) -> None:
+    results(tmp_path / "results", store, made)
+    DirectoryBucket(out / "gs" / "cros-packages-staging").delete(KEYRING)
+    with pytest.raises(SigningError, match=r"cros-archive-keyring\.asc is missing: nobody could verify the evidence"):
+        recorded()
+    assert store.evidence(made) == {}
+
+
+def test_what_makes_no_sense(recorded: Recorded, tmp_path: Path, store: SnapshotStore, made: str) -> None:
+    with pytest.raises(UsageError, match="is no result directory of Tast"):
+        recorded()
+    results(tmp_path / "results", store, made)
+    with pytest.raises(UsageError, match="unknown suite 'x'"):
+        recorded(suite="x")
+    with pytest.raises(UsageError, match="no active milestone"):
+        recorded(snapshot="0" * 64)
+
+
+def test_the_task(pristine: Checkout, tmp_path: Path, store: SnapshotStore, made: str, out: Path) -> None:
+    results(tmp_path / "results", store, made)
+    finished = pristine.run("invoke", "tast-record", "--snapshot", made, "--results", str(tmp_path / "results"),
+                            "--out", str(out))  # fmt: skip
+    assert finished.code == 0, finished.output
+    [signed] = store.evidence(made).values()
+    assert json.loads(signed.content)["green"] is True

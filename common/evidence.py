@@ -4,6 +4,7 @@
 """
 
 import datetime as dt
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -88,8 +89,15 @@ class Note:
 
     @classmethod
     def read(cls, content: bytes, where: str) -> "Note":
-        """Read one. ArtifactError: it is not what `write` gave."""
-        match parse(content, where):
+        """Read one. ArtifactError: it is not, byte for byte, what `write` gave."""
+        made = cls._of(parse(content, where), where)
+        if made.write() != content:
+            raise ArtifactError(f"{where} is not written as a note is", hint=_HINT)
+        return made
+
+    @classmethod
+    def _of(cls, plain: object, where: str) -> "Note":
+        match plain:
             case {
                 "format": 1, "snapshot": str(snapshot), "suite": str(suite), "host": str(host), "pins": dict(pins),
             }:  # fmt: skip
@@ -209,6 +217,7 @@ class Evidence:
         cls, results: Results, note: Note | None, *, suite: Suite, snapshot: Snapshot, pins: Pins, now: dt.datetime
     ) -> "Evidence":
         """Judge a run and write down what it says; the arguments are those of `judge`, and the time."""
+        noted = {NOTE: hashlib.sha256(note.write()).hexdigest()} if note else {}
         ends = [test.end for test in results.tests if test.end is not None]
         return cls(
             snapshot=snapshot.id,
@@ -223,7 +232,7 @@ class Evidence:
             pins=note.pins if note else {},
             tests=tuple((test.name, test.outcome.value, _first_of(test)) for test in results.tests),
             why=tuple(judge(results, note, suite=suite, snapshot=snapshot, pins=pins)),
-            files=results.files,
+            files={**results.files, **noted},
         )
 
     def write(self) -> bytes:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from common.errors import ArtifactError, ReleaseError
 from common.evidence import NOTE, Evidence, Note, judge, missing_for, read_note
 from common.external import Pin
-from common.tast_results import RESULTS, read_results
+from common.files import sha256_of
+from common.tast_results import RESULTS, STREAMED, read_results
 from tests.common.tastparts import CREATED, FILE, ID, NEVER, PFQ, PINS, SNAPSHOT, error, leave, note, record
 
 NOW = CREATED + dt.timedelta(hours=3, microseconds=7)
@@ -94,6 +95,9 @@ def test_a_note_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         (tmp_path / NOTE).write_bytes(content)
         with pytest.raises(ArtifactError, match=r"release_run\.json"):
             read_note(tmp_path)
+    (tmp_path / NOTE).write_bytes(note(tmp_path).write() + b"\n")
+    with pytest.raises(ArtifactError, match="is not written as a note is"):
+        read_note(tmp_path)
 
 
 def evidence(folder: Path, records: list[dict[str, object]]) -> Evidence:
@@ -112,7 +116,8 @@ def test_the_document_says_what_the_directory_said(tmp_path: Path) -> None:
     assert read.tests == (("crostini.Basic", "passed", ""), ("crostini.Sync", "failed", "Failed to start"))
     assert read.why == ("crostini.Sync failed: Failed to start",)
     assert read.name == "pfq-20261126T120000Z"
-    assert RESULTS in read.files
+    assert set(read.files) == {RESULTS, STREAMED, NOTE}
+    assert read.files[NOTE] == sha256_of(tmp_path / NOTE)
     assert b'"started":"2026-11-26T10:00:00.123456+00:00"' in document
 
 

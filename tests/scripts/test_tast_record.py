@@ -87,7 +87,7 @@ def test_a_green_run_is_attached_and_anybody_can_verify_it(
     ]
     assert evidence.green
     assert (evidence.snapshot, evidence.suite, evidence.host) == (made, "pfq", "dut1")
-    assert set(evidence.files) == {"results.json", "streamed_results.jsonl"}
+    assert set(evidence.files) == {"results.json", "streamed_results.jsonl", "release_run.json"}
 
 
 def test_a_red_run_is_attached_too(

@@ -8,6 +8,7 @@ import contextlib
 import datetime as dt
 import re
 import shlex
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from common.errors import (
 )
 from common.evidence import NOTE, Note, Snapshot, judge
 from common.external import SUFFIX, Pins
-from common.files import workspace, write_atomically
+from common.files import remove_stale, workspace, write_atomically
 from common.tast_results import read_results
 from common.tast_suites import Source, Suite, find_suite
 from common.waiting import wait_until
@@ -37,6 +38,7 @@ from scripts.uprev import checkout_of, git
 TERMINA = {Source.LIVE: "chrome-component-termina", Source.STAGING: "termina-component-testing"}
 _GRACE = 120.0  # seconds Tast has to end by itself once its own deadline is over
 _HOST = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*@)?(?:[A-Za-z0-9][A-Za-z0-9_.-]*|\[[0-9A-Za-z:.%]+\])(?::[0-9]+)?")
+_PLACE = "tast-run"  # of a temporary directory
 _OURS = "crostini_*container_*" + SUFFIX
 
 
@@ -79,8 +81,11 @@ def run(
     note = Note(snapshot=snapshot, suite=suite, host=host, pins=pins)
     write_atomically(place / NOTE, note.write())
     with _worktree(checkout, pins) as tree:
-        run_tast(command(wanted, host, results=place, workspace=str(tree)), wanted, place)
-    _tell(judge(read_results(place), note, suite=wanted, snapshot=found, pins=pins), wanted, place)
+        run_tast(command(wanted, host, results=place, workspace=str(tree)), wanted, _record(note, place))
+    why = judge(read_results(place), note, suite=wanted, snapshot=found, pins=pins)
+    if why:
+        raise CheckFailedError(f"suite {suite!r} is not green", details="\n".join(why), hint=_record(note, place))
+    print(f"{suite} is green; {_record(note, place)}")
 
 
 def command(suite: Suite, host: str, *, results: Path, workspace: str) -> list[str]:
@@ -114,8 +119,13 @@ def write_pins(tree: Path, pins: Pins) -> None:
             write_atomically(folder / name, pin.write())
 
 
-def run_tast(argv: Sequence[str], suite: Suite, place: Path) -> None:
+def run_tast(argv: Sequence[str], suite: Suite, hint: str) -> None:
     """Run Tast to its end. Success means that every test was run, whether it passed or not.
+
+    Args:
+        argv: its command line.
+        suite: which suite that is.
+        hint: what to do with the results of a run that was begun.
 
     Raises:
         ToolMissingError, DeadlineError, UsageError, ConfigError, NetworkError, CommandError: see `failure`.
@@ -130,12 +140,12 @@ def run_tast(argv: Sequence[str], suite: Suite, place: Path) -> None:
             "'tast' is not installed", hint="run this in a Chrome OS chroot (cros_sdk), which has it"
         ) from err
     except DeadlineError as err:
-        raise DeadlineError(err.what, details=err.details, hint=_record(suite, place)) from err
+        raise DeadlineError(err.what, details=err.details, hint=hint) from err
     if code:
-        raise failure(code, said, suite, place)
+        raise failure(code, said, suite, hint)
 
 
-def failure(code: int, said: str, suite: Suite, place: Path) -> ReleaseError:
+def failure(code: int, said: str, suite: Suite, hint: str) -> ReleaseError:
     """Our error for an exit code of Tast's and the last lines it printed."""
     if "No tests matched" in said:
         return UsageError(
@@ -151,18 +161,13 @@ def failure(code: int, said: str, suite: Suite, place: Path) -> ReleaseError:
         return NetworkError(f"suite {suite.name!r}: tast lost the device, or never reached it", details=said,
                             hint="see that it answers to ssh, and run the suite again")  # fmt: skip
     return CommandError(f"suite {suite.name!r}: tast exited with {code}, not every test was run", details=said,
-                        hint=_record(suite, place))  # fmt: skip
+                        hint=hint)  # fmt: skip
 
 
-def _tell(why: Sequence[str], suite: Suite, place: Path) -> None:
-    if why:
-        raise CheckFailedError(f"suite {suite.name!r} is not green", details="\n".join(why), hint=_record(suite, place))
-    print(f"{suite.name} is green: {_record(suite, place)}")
-
-
-def _record(suite: Suite, place: Path) -> str:
-    return (f"./run invoke tast-record --suite {suite.name} --snapshot ID --results {shlex.quote(str(place))} "
-            "attaches it to the snapshot")  # fmt: skip
+def _record(note: Note, place: Path) -> str:
+    """What attaches the results to the snapshot."""
+    return (f"to attach it: ./run invoke tast-record --suite {note.suite} --snapshot {note.snapshot} "
+            f"--results {shlex.quote(str(place))}")  # fmt: skip
 
 
 def _place(out: str, suite: Suite, snapshot: Snapshot) -> Path:
@@ -173,8 +178,9 @@ def _place(out: str, suite: Suite, snapshot: Snapshot) -> Path:
 @contextlib.contextmanager
 def _worktree(checkout: Path, pins: Pins) -> Iterator[Path]:
     """The checkout's last commit with these pins, in a directory of its own that is gone afterwards."""
-    git(checkout, "worktree", "prune")  # of runs that were killed
-    with workspace("tast") as place:
+    remove_stale(Path(tempfile.gettempdir()), f"{_PLACE}-*")  # of runs that were killed
+    git(checkout, "worktree", "prune")
+    with workspace(_PLACE) as place:
         tree = place / "tast-tests"
         git(checkout, "worktree", "add", "--quiet", "--detach", str(tree), "HEAD")
         try:

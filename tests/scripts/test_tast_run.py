@@ -68,7 +68,7 @@ def test_a_green_run(
     tried: Run, tast: Path, tmp_path: Path, checkout: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tried()
-    assert "pfq is green: ./run invoke tast-record --suite pfq" in capsys.readouterr().out
+    assert "pfq is green; to attach it: ./run invoke tast-record --suite pfq --snapshot" in capsys.readouterr().out
     words = json.loads((tast / "calls").read_text())
     suite = find_suite("pfq")
     workspace = words[3].removeprefix("-buildworkspace=")
@@ -166,10 +166,21 @@ def test_a_run_that_hangs_is_ended(tried: Run, tast: Path, tmp_path: Path, monke
     assert read_note(tmp_path / "results") is not None
 
 
+def test_what_a_killed_run_left_is_removed(
+    tried: Run, tast: Path, tmp_path: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    left = tmp_path / "tast-run-killed" / "tast-tests"
+    git(checkout, "worktree", "add", "--quiet", "--detach", str(left), "HEAD")
+    tried()
+    assert not left.parent.exists()
+    assert git(checkout, "worktree", "list").count("\n") == 1
+
+
 def test_a_command_line_that_tast_does_not_take(tast: Path, tmp_path: Path) -> None:
     argv = command(PFQ, "dut1", results=tmp_path / "results", workspace=str(tmp_path))
     with pytest.raises(ConfigError, match="tast does not take our command line") as caught:
-        tast_run.run_tast([*argv[:2], "-nosuchflag=1", *argv[2:]], PFQ, tmp_path)
+        tast_run.run_tast([*argv[:2], "-nosuchflag=1", *argv[2:]], PFQ, "hint")
     assert "flag provided but not defined: -nosuchflag" in caught.value.details
 
 
@@ -219,4 +230,4 @@ def test_unknown_suites_and_snapshots(tried: Run) -> None:
 
 @given(st.integers(1, 255), st.text())
 def test_any_failure_has_an_error(code: int, said: str) -> None:
-    assert failure(code, said, PFQ, Path("/results")).hint
+    assert failure(code, said, PFQ, "hint").hint

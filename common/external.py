@@ -41,7 +41,7 @@ class Pin:
             case {"type": "artifact", "name": str()}:
                 return None
             case {"url": str(url), "size": int(size), "sha256sum": str(sha256), **rest} if (
-                url and not isinstance(size, bool) and size >= 0 and _SHA256.fullmatch(sha256) and not rest
+                _is_url(url) and not isinstance(size, bool) and size >= 0 and _SHA256.fullmatch(sha256) and not rest
             ):
                 return cls(url=url, size=size, sha256=sha256)
             case _:
@@ -56,7 +56,7 @@ class Pin:
         """What `plain` gave. ArtifactError: it is something else."""
         match plain:
             case {"url": str(url), "size": int(size), "sha256": str(sha256), **rest} if (
-                not isinstance(size, bool) and not rest
+                _is_url(url) and not isinstance(size, bool) and not rest
             ):
                 return cls(url=url, size=size, sha256=sha256)
             case _:
@@ -64,6 +64,10 @@ class Pin:
 
 
 Pins = Mapping[str, Pin]  # by the name of the .external file
+
+
+def _is_url(text: str) -> bool:
+    return text.isprintable() and " " not in text and "://" in text
 
 
 def read_pins(folder: Path, names: list[str]) -> dict[str, Pin]:

@@ -20,6 +20,7 @@ RESULTS = "results.json"
 STREAMED = "streamed_results.jsonl"
 RUN_ERROR = "run_error.txt"  # Tast of Chrome OS 71 to 75 has it
 _NAME = re.compile(r"[a-z][a-z0-9]*\.[A-Z][A-Za-z0-9]*(?:\.[a-z0-9_]+)?")
+_SHOWN = 300  # characters of an error
 _NEVER = 1  # the year of Go's zero time
 
 
@@ -215,5 +216,6 @@ def _time(text: str, where: str) -> dt.datetime:
 
 
 def _first_line(text: str) -> str:
+    """As it may be shown on a terminal: what a test printed can have anything in it."""
     lines = text.strip().splitlines()
-    return lines[0][:300] if lines else ""
+    return "".join(each if each.isprintable() else "?" for each in lines[0][:_SHOWN]) if lines else ""

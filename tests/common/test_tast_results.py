@@ -58,6 +58,37 @@ def test_the_first_line_of_an_error_is_enough(tmp_path: Path) -> None:
     assert test.errors == ("Failed to start", "an error without a reason")
 
 
+@UNHURRIED
+@given(st.text(st.characters()), st.text(st.characters()))
+def test_what_a_test_printed_can_be_shown(tmp_path: Path, reason: str, why: str) -> None:
+    leave(tmp_path, [record(errors=[error(reason)]), record("crostini.Sync", skipReason=why)], streamed=False)
+    failed, skipped = read_results(tmp_path).tests
+    assert failed.errors[0].isprintable()
+    assert failed.errors[0]
+    assert skipped.skip_reason.isprintable()
+    assert bool(skipped.skip_reason) == bool(why)
+
+
+ENDS: dict[Outcome, dict[str, Any]] = {
+    Outcome.PASSED: {}, Outcome.FAILED: {"errors": [error()]}, Outcome.SKIPPED: {"skipReason": "no dlc"},
+    Outcome.UNFINISHED: {"end": NEVER, "errors": [error("lost")]},
+}  # fmt: skip
+
+
+@UNHURRIED
+@given(
+    st.dictionaries(
+        st.sampled_from(["crostini.Basic", "crostini.Basic.bookworm_stable", "crostini.Sync", "vm.Boot"]),
+        st.sampled_from(list(Outcome)),
+    )
+)
+def test_green_is_what_the_rules_say(tmp_path: Path, ends: dict[str, Outcome]) -> None:
+    leave(tmp_path, [record(name, **ENDS[end]) for name, end in ends.items()])
+    bad = {Outcome.FAILED, Outcome.UNFINISHED} & set(ends.values())
+    basic = any(end is Outcome.PASSED for name, end in ends.items() if name.startswith("crostini.Basic"))
+    assert green(tmp_path) == (basic and not bad)
+
+
 def test_an_interrupted_run_is_read_as_far_as_it_came(tmp_path: Path) -> None:
     results = read_results(leave(tmp_path, None))
     assert not results.complete

@@ -11,9 +11,9 @@ import re
 from dataclasses import dataclass
 
 from common.bucket import Bucket, Kind
-from common.documents import parse
+from common.documents import parse, verify_document
 from common.errors import ArtifactError, UsageError
-from common.evidence import Object, Snapshot
+from common.evidence import Evidence, Object, Snapshot
 from common.milestones import object_name
 
 STATEMENT = "https://in-toto.io/Statement/v1"
@@ -82,6 +82,26 @@ class SnapshotStore:
             if content is None or signature is None:
                 raise ArtifactError(f"{self.bucket.url}/{name} has no signature", hint=_HINT)
             found[f"{self.bucket.url}/{name}"] = Signed(content.content, signature.content)
+        return found
+
+    def verified(self, snapshot: str, keyring: bytes) -> list[Evidence]:
+        """The evidence about a snapshot, in the order of its names, which is that of suites and times.
+
+        Args:
+            snapshot: its id.
+            keyring: the armoured public keys of the published cros-archive-keyring.asc.
+
+        Raises:
+            SigningError: a document is not signed by one of them.
+            ArtifactError: a document cannot be read, has no signature, or is not about this snapshot.
+        """
+        found = []
+        for url, signed in self.evidence(snapshot).items():
+            verify_document(signed.content, signed.signature, keyring, where=url)
+            made = Evidence.read(signed.content, url)
+            if made.snapshot != snapshot or not url.endswith(f"/{made.name}.json"):
+                raise ArtifactError(f"{url} is {made.name!r} of snapshot {made.snapshot!r}", hint=_HINT)
+            found.append(made)
         return found
 
     def _name(self, path: str) -> str:

@@ -6,14 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from common.bucket import Kind
 from common.bucket_directory import DirectoryBucket
 from common.documents import verify_document
-from common.errors import SigningError, UsageError
-from common.evidence import Evidence, Note
+from common.errors import ArtifactError, SigningError, UsageError
+from common.evidence import Evidence, Note, missing_for
 from common.keyring import throwaway_key
 from common.snapshot_store import SnapshotStore
+from common.tast_suites import find_suite
 from lxd.tast_data import pins_of
 from scripts.tast_record import run
 from tests.common.aptparts import make_key
@@ -169,6 +172,45 @@ def test_what_makes_no_sense(recorded: Recorded, tmp_path: Path, store: Snapshot
         recorded(suite="x")
     with pytest.raises(UsageError, match="no active milestone"):
         recorded(snapshot="0" * 64)
+
+
+def test_evidence_is_verified_and_of_this_snapshot(
+    recorded: Recorded, tmp_path: Path, store: SnapshotStore, made: str, out: Path
+) -> None:
+    results(tmp_path / "results", store, made)
+    recorded()
+    keyring = (out / "gs" / "cros-packages-staging" / KEYRING).read_bytes()
+    [evidence] = store.verified(made, keyring)
+    assert missing_for([find_suite("pfq")], [evidence], made) == []
+    [signed] = store.evidence(made).values()
+    other = snapshot(publish(out, day=1))
+    store.attach_evidence(other, evidence.name, signed.content, signed.signature)
+    with pytest.raises(ArtifactError, match=f"is '{evidence.name}' of snapshot '{made}'"):
+        store.verified(other, keyring)
+    store.attach_evidence(made, "pfq-later", signed.content, signed.signature)
+    with pytest.raises(ArtifactError, match=r"pfq-later\.json is"):
+        store.verified(made, keyring)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=15)
+@given(st.data())
+def test_a_changed_byte_of_evidence_is_found(
+    recorded: Recorded, tmp_path: Path, store: SnapshotStore, made: str, out: Path, data: st.DataObject
+) -> None:
+    if not store.evidence(made):
+        results(tmp_path / "results", store, made)
+        recorded()
+    keyring = (out / "gs" / "cros-packages-staging" / KEYRING).read_bytes()
+    [(url, signed)] = store.evidence(made).items()
+    name = url.removeprefix(f"{store.bucket.url}/")
+    content = bytearray(signed.content)
+    position = data.draw(st.integers(0, len(content) - 1))
+    content[position] = data.draw(st.integers(0, 255).filter(lambda byte: byte != content[position]))
+    store.bucket.upload(bytes(content), name, kind=Kind.POINTER)
+    with pytest.raises(SigningError, match="has no good signature"):
+        store.verified(made, keyring)
+    store.bucket.upload(signed.content, name, kind=Kind.POINTER)
+    assert len(store.verified(made, keyring)) == 1
 
 
 def test_the_task(pristine: Checkout, tmp_path: Path, store: SnapshotStore, made: str, out: Path) -> None:

@@ -91,6 +91,19 @@ def test_an_apt_that_takes_anything_is_noticed(guests: Guests, monkeypatch: pyte
     )
 
 
+def test_a_source_that_is_bound_while_the_container_ends_is_no_failure(guests: Guests) -> None:
+    unit = "cros-bind-keyring.service"
+    script = f"""
+        flock /etc/apt/sources.list.d sleep 60 &
+        systemctl start --no-block {unit}
+        until [ "$(systemctl is-active {unit})" = activating ]; do sleep 0.1; done
+        systemctl stop {unit}
+        kill $!
+        systemctl show --property=Result --value {unit}
+    """
+    assert guests[Situation.HOST].root.get(["sh", "-euc", script]) == "success\n"
+
+
 @pytest.mark.parametrize("situation", [Situation.BARE, Situation.HOST])
 def test_whole_containers_pass(guests: Guests, situation: Situation) -> None:
     """After all that was done to them; what the GPU has is left out, and the restart is for the last test."""

@@ -30,9 +30,9 @@ def check_terminal() -> None:
 
 def wait_for_person(lines: Sequence[str]) -> None:
     """Show the lines, and wait for Enter or Ctrl-C."""
-    print("\n".join(lines), file=sys.stderr, flush=True)
-    print("Enter, or Ctrl-C, ends the wait and removes everything.", file=sys.stderr, flush=True)
     with contextlib.suppress(KeyboardInterrupt, EOFError):
+        print("\n".join(lines), file=sys.stderr, flush=True)
+        print("Enter, or Ctrl-C, ends the wait and removes everything.", file=sys.stderr, flush=True)
         input()
 
 

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -16,6 +16,8 @@ from lxd.report import Outcome
 
 log = logging.getLogger(__name__)
 
+# How many checks are run at once in a container: most of their time they wait for something there.
+AT_ONCE = 4
 # Two containers at once, each through its situations in turn: a reboot is as good as a new container, and cheaper.
 TRACKS = ((Situation.BARE, Situation.GPU), (Situation.HOST,))
 
@@ -108,28 +110,45 @@ def _through(daemon: Lxd, plan: Plan, situations: Sequence[Situation]) -> Iterat
                 kept = f"{container.name} is kept as {outcome.name} left it"
 
 
-def run_checks(guest: Guest, checks: Collection[Check], *, keep: bool = False) -> Iterator[Outcome]:
-    """Run checks in one container, in turn; those whose ground is missing are skipped, with the first cause as reason.
+def run_checks(guest: Guest, checks: Sequence[Check], *, keep: bool = False) -> Iterator[Outcome]:
+    """Run checks in one container, several at once; what lacks its ground is skipped, with the first cause as reason.
 
     Args:
-        keep: after a failure nothing is done to the container any more.
+        keep: each is run by itself, and after a failure nothing is done to the container any more.
     """
     missing = ""
     lost: dict[str, str] = {}  # a check that did not pass -> why those after it are skipped
-    for check in checks:
+
+    def outcome_of(check: Check) -> Outcome:
         reason = missing or next((lost[name] for name in check.after if name in lost), "") or check.lacking(guest)
-        if reason:
-            lost[check.name] = reason
-            yield Outcome(guest.situation, check.name, skipped=reason)
-            continue
-        outcome = _run_check(guest, check)
-        yield outcome
-        if outcome.failure:
-            lost[check.name] = f"{check.name} failed"
-            if keep:
-                missing = f"{guest.root.name} is kept as {check.name} left it"
-            elif check.needed:
-                missing = lost[check.name]
+        return Outcome(guest.situation, check.name, skipped=reason) if reason else _run_check(guest, check)
+
+    for stage in stages(checks, alone=keep):
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            outcomes = list(pool.map(outcome_of, stage))
+        yield from outcomes
+        for check, outcome in zip(stage, outcomes, strict=True):
+            if outcome.failure:
+                lost[check.name] = f"{check.name} failed"
+                if keep:
+                    missing = f"{guest.root.name} is kept as {check.name} left it"
+                elif check.needed:
+                    missing = lost[check.name]
+            elif outcome.skipped:
+                lost[check.name] = outcome.skipped
+
+
+def stages(checks: Sequence[Check], *, alone: bool = False) -> Iterator[list[Check]]:
+    """Checks in the order of the list, those together that may be run at once; with `alone`, each by itself."""
+    stage: list[Check] = []
+    for check in checks:
+        ground = {other.name for other in stage} & set(check.after)
+        if stage and (alone or ground or any(each.alone or each.needed for each in (stage[-1], check))):
+            yield stage
+            stage = []
+        stage.append(check)
+    if stage:
+        yield stage
 
 
 def _run_check(guest: Guest, check: Check) -> Outcome:

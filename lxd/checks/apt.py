@@ -7,7 +7,7 @@ from collections.abc import Collection
 from common.errors import CheckFailedError, DeadlineError
 from common.waiting import wait_until
 from lxd.checks.base import Guest, Situation, check, fail_for
-from lxd.container import Ran
+from lxd.programs import Ran
 from lxd.repository import Kind
 
 # Small, and without dependencies: Chrome OS's own tests install it to see the launcher follow.
@@ -67,7 +67,7 @@ def _script(guest: Guest, kind: Kind, then: str) -> str:
     return _PREPARE.format(source=shlex.quote(source)) + then + "\nrm -r $place\nexit $code\n"
 
 
-@check(Situation.GPU, lacking=_lacking)
+@check(Situation.GPU, alone=True, lacking=_lacking)
 def apt_installs(guest: Guest) -> None:
     """apt takes the milestone's repository with the image's own key, prefers it, installs and updates from it."""
     then = f"""

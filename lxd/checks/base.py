@@ -72,7 +72,8 @@ class Check:
         summary: one sentence that says what the image has to do.
         situations: where it is run.
         function: raises CheckFailedError.
-        needed: the checks after it are skipped where it fails.
+        needed: the checks after it are run after it, and skipped where it fails.
+        alone: it is run while no other check is, after those before it in the list.
         after: names of checks that have to be run before it and to pass.
         releases, types: for which images it is; for all when empty.
         lacking: says why it cannot be done in this run, for which it is reported as skipped; empty when it can.
@@ -83,6 +84,7 @@ class Check:
     situations: tuple[Situation, ...]
     function: Function
     needed: bool = False
+    alone: bool = False
     after: tuple[str, ...] = ()
     releases: tuple[str, ...] = ()
     types: tuple[str, ...] = ()
@@ -100,6 +102,7 @@ CHECKS: list[Check] = []
 def check(
     *situations: Situation,
     needed: bool = False,
+    alone: bool = False,
     after: Collection[str] = (),
     releases: Collection[str] = (),
     types: Collection[str] = (),
@@ -115,6 +118,7 @@ def check(
                 situations=situations,
                 function=function,
                 needed=needed,
+                alone=alone,
                 after=tuple(after),
                 releases=tuple(releases),
                 types=tuple(types),

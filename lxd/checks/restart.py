@@ -12,14 +12,14 @@ _LINE = "written before the restart"
 _TAG = "cros-boot-check"
 
 
-@check(Situation.HOST)
+@check(Situation.HOST, alone=True)
 def stops_cleanly(guest: Guest) -> None:
     """The container ends when it is asked to, in time and without force."""
     guest.root.get(["sh", "-c", f"echo '{_LINE}' | systemd-cat --identifier={_TAG}; journalctl --sync"])
     guest.root.stop_cleanly(timeout=STOP_LIMIT)
 
 
-@check(Situation.HOST, after=["stops-cleanly"])
+@check(Situation.HOST, alone=True, after=["stops-cleanly"])
 def starts_again(guest: Guest) -> None:
     """After a restart the system and the user manager reach `running` again, and garcon is back."""
     guest.root.start()

@@ -84,7 +84,8 @@ def calls_of(user: Container, program: str, wanted: Sequence[Sequence[str]], *, 
     return found
 
 
-@check(Situation.HOST, Situation.GPU)
+# Others start programs of the host's again, and a unit that fails.
+@check(Situation.HOST, Situation.GPU, alone=True)
 def user_services_run(guest: Guest) -> None:
     """The user manager reaches `running`, with garcon and sommelier active and started as the host expects."""
     user = guest.user

@@ -5,7 +5,8 @@ import pytest
 from common.errors import CheckFailedError
 from common.waiting import patient
 from lxd import container
-from lxd.container import Container, Ran
+from lxd.container import Container
+from lxd.programs import Ran
 
 
 class Stuck(Container):

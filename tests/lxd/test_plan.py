@@ -1,5 +1,6 @@
 """Which checks are run where, and which are skipped, without any container."""
 
+import threading
 from collections.abc import Callable
 from typing import cast
 
@@ -10,7 +11,7 @@ from lxd import tracks
 from lxd.about import About
 from lxd.checks import CHECKS, Check, Guest, Run, Situation
 from lxd.container import Container
-from lxd.tracks import Plan, run_checks
+from lxd.tracks import Plan, run_checks, stages
 
 
 class NoContainer:
@@ -35,6 +36,7 @@ def make(
     function: Callable[[Guest], str | None] = passes,
     *,
     needed: bool = False,
+    alone: bool = False,
     after: tuple[str, ...] = (),
     types: tuple[str, ...] = (),
     releases: tuple[str, ...] = (),
@@ -46,6 +48,7 @@ def make(
         situations=(Situation.BARE,),
         function=function,
         needed=needed,
+        alone=alone,
         after=after,
         types=types,
         releases=releases,
@@ -82,6 +85,26 @@ def test_applications_that_another_architecture_lacks_are_skipped(arch: str, rea
     [check] = [check for check in CHECKS if check.name == "third-party-applications-are-there"]
     guest = Guest(cast("Container", NoContainer()), Situation.BARE, Run(about=About(arch=arch)))
     assert check.lacking(guest) == reason
+
+
+def test_what_may_be_run_at_once() -> None:
+    checks = [
+        make("a", needed=True), make("b"), make("c"), make("d", after=("b",)), make("e", after=("a",)),
+        make("f", alone=True), make("g"),
+    ]  # fmt: skip
+    assert ["".join(check.name for check in stage) for stage in stages(checks)] == ["a", "bc", "de", "f", "g"]
+    assert ["".join(check.name for check in stage) for stage in stages(checks, alone=True)] == list("abcdefg")
+    assert list(stages([])) == []
+
+
+def test_checks_are_run_at_once_and_reported_in_their_order() -> None:
+    both = threading.Barrier(2, timeout=20)
+
+    def meets(guest: Guest) -> str:
+        return "met" if both.wait() >= 0 else ""
+
+    found = outcomes(make("a", meets), make("b", meets), make("c"))
+    assert list(found.items()) == [("a", "met"), ("b", "met"), ("c", "a note")]
 
 
 def test_a_kept_container_is_left_alone_after_the_first_failure() -> None:

@@ -83,6 +83,7 @@ def daemon(parent: Path, certificates: Path | None = None, *, server: Server = S
         except DeadlineError as err:
             raise _not_started(process, server) from err
         make_pool(directory)
+        _leave_in_memory(data / "disks" / f"{POOL}.img")
         yield Own(directory, namespace)
 
 
@@ -139,6 +140,24 @@ def make_pool(directory: Path) -> None:
     api.profiles["default"].put(json={"devices": {"root": root}})
 
 
+def _leave_in_memory(disk: Path) -> None:
+    """Let what is written to the pool reach the disk only where memory is short: it is deleted with the daemon.
+
+    LXD has it written straight to the disk, and btrfs waits for that when it makes a container of an image.
+    """
+    for loop in _loops_of(disk):
+        tools.run(["losetup", "--direct-io=off", loop], quiet=True)
+
+
+def _loops_of(disk: Path) -> list[str]:
+    """The loop devices on a file; none where there is no such file."""
+    if not disk.exists():
+        return []
+    inode = str(disk.stat().st_ino)
+    listed = tools.capture(["losetup", "--list", "--noheadings", "--output", "NAME,BACK-INO"]).splitlines()
+    return [words[0] for line in listed if (words := line.split())[1:] == [inode]]
+
+
 def sweep(parent: Path) -> None:
     """Remove what killed runs left: their directories below `parent`, and the cgroups of those and of others."""
     left = list(parent.glob(f"{PREFIX}-*"))
@@ -170,7 +189,4 @@ def _cgroup_roots() -> list[Path]:
 def _wait_until_gone(data: Path) -> None:
     """Wait for the kernel to take the pool's loop device apart, after the last process of the namespaces."""
     disk = data / "disks" / f"{POOL}.img"
-    if disk.exists():
-        inode = str(disk.stat().st_ino)
-        listing = ["losetup", "--list", "--noheadings", "--output", "BACK-INO"]
-        wait_until(lambda: inode not in tools.capture(listing).split(), "the loop device to go", timeout=60, every=0.05)
+    wait_until(lambda: not _loops_of(disk), "the loop device to go", timeout=60, every=0.05)

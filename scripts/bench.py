@@ -1,4 +1,8 @@
-"""Measures what docs/benchmarks.md states, as ratios of two things done in one run, and writes it there."""
+"""Measures what docs/benchmarks.md states, as ratios of two things done in one run, and writes it there.
+
+Without the name of a part, all but those that take an hour are measured and written down; parts that are named are
+printed, and with --write take the place of what the page has of them.
+"""
 
 import argparse
 import datetime as dt
@@ -15,7 +19,7 @@ from common.errors import reported
 from common.files import ROOT, workspace, write_atomically
 from common.progress import configure_logging, step
 from kokoro.sources import Tree
-from scripts import bench_apt_repo, bench_boot_checks, bench_publish, lxd_test
+from scripts import bench_apt_repo, bench_boot_checks, bench_flakiness, bench_publish, lxd_test
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 BRANCH = "release-R72-11316.B"
@@ -24,28 +28,42 @@ REPEATS = 20
 HEAD = """\
 # Benchmarks
 
-Written by `./run nox -s bench` on {date}, commit {commit}, on: {machine}.
-Wall seconds; both sides of a ratio come from the same run, one after the other, with nothing else going on.
-
+Written by `./run nox -s bench` (and `-- images flakiness --write`, which take longer). Wall seconds; both sides of a
+ratio come from the same run, one after the other, with nothing else going on.
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure all, or the parts named, and print; all of them together are written to docs/benchmarks.md."""
+    """Measure, print, and write into docs/benchmarks.md."""
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    parser.add_argument("parts", nargs="*", choices=[[], *PARTS], help=f"of {', '.join(PARTS)}; all without any")
-    wanted = parser.parse_args(argv).parts or list(PARTS)
+    names = [*PARTS, *LONG]
+    parser.add_argument("parts", nargs="*", choices=[[], *names], help=f"of {', '.join(names)}")
+    parser.add_argument("--write", action="store_true", help="write the parts that are named into the page")
+    parser.add_argument("--runs", type=int, default=bench_flakiness.RUNS, help="flakiness: how many of each kind")
+    arguments = parser.parse_args(argv)
     configure_logging()
     sections = []
-    for name in wanted:
+    for name in arguments.parts or PARTS:
         with step(f"Measure {name}"):
-            sections.append(PARTS[name]())
-    page = HEAD.format(date=dt.datetime.now(dt.UTC).date(), commit=Tree(ROOT).commit()[:12], machine=machine())
-    page += "\n".join(sections)
-    print(page)
-    if list(PARTS) == wanted:
-        write_atomically(PAGE, page)
+            sections.append(stamped(PARTS[name]() if name in PARTS else LONG[name](arguments)))
+    print("\n".join(sections))
+    if arguments.write or not arguments.parts:
+        write_atomically(PAGE, with_sections(PAGE.read_text(), sections))
     return 0
+
+
+def stamped(section: str) -> str:
+    """A section that says, below its title, when, of which commit and where it was measured."""
+    title, _, text = section.partition("\n\n")
+    date, commit = dt.datetime.now(dt.UTC).date(), Tree(ROOT).commit()[:12]
+    return f"{title}\n\nMeasured on {date}, commit {commit}, on {machine()}.\n\n{text}"
+
+
+def with_sections(page: str, sections: Sequence[str]) -> str:
+    """The page with these sections in place of those of the same titles, new ones at its end."""
+    old = [f"## {section}" for section in page.split("\n## ")[1:]]
+    known = {section.split("\n")[0]: section.strip("\n") for section in (*old, *sections)}
+    return "\n".join([HEAD, *(f"{section}\n" for section in known.values())])
 
 
 def machine() -> str:
@@ -106,6 +124,18 @@ def boot_checks() -> str:
         "the same image.\n\n"
         "| original's 3 tests, s | lxd/test.py, s | checks | times as fast |\n| --- | --- | --- | --- |\n"
         f"| {result.one_by_one:.1f} | {result.ours:.1f} | {result.checks} | {result.ratio:.1f} |\n"
+    )
+
+
+def flakiness(arguments: argparse.Namespace) -> str:
+    """The boot checks again and again."""
+    [image, *_] = lxd_test.find_images(ROOT / "out" / "jobs")
+    files = image / "lxd.tar.xz", image / "rootfs.squashfs", repository_of(image)
+    series = bench_flakiness.measure(*files, runs=arguments.runs)
+    return (
+        "## Boot checks again and again\n\n"
+        "`lxd/test.py` on one good image, one run after another, with `--repository`: every failure is a false one.\n\n"
+        f"{bench_flakiness.table(series)}\n"
     )
 
 
@@ -175,6 +205,7 @@ PARTS = {
     "start_up": start_up, "packages": packages, "apt_repo": apt_repo, "boot_checks": boot_checks,
     "publish": publish, "flow": flow,
 }  # fmt: skip
+LONG = {"flakiness": flakiness}
 
 if __name__ == "__main__":
     with reported():

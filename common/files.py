@@ -60,6 +60,16 @@ def forget_old(cache: Path, pattern: str) -> None:
                     path.unlink()
 
 
+def keep_newest(cache: Path, pattern: str, count: int) -> None:
+    """Remove all but `count` files of a cache, those used longest ago: whoever uses one touches it."""
+    used: list[tuple[float, Path]] = []
+    for path in cache.glob(pattern):
+        with contextlib.suppress(FileNotFoundError):  # other runs remove and rename files meanwhile
+            used.append((path.stat().st_mtime, path))
+    for _, path in sorted(used)[: max(0, len(used) - count)]:
+        path.unlink(missing_ok=True)
+
+
 def remove_stale(parent: Path, pattern: str) -> None:
     """Remove the workspaces below `parent` that match a glob and that no living process uses."""
     for path in parent.glob(pattern):

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import requests
+
 from common import tools
-from common.errors import ConfigError
+from common.errors import ConfigError, NetworkError
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _HINT = "add a Debian entry to /etc/apt/sources.list.d (deb822 or one-line), then run apt-get update"
@@ -44,6 +46,22 @@ class Mirror:
             (self.archive, f"{release}-updates"),
             (self.security, f"{release}-security"),
         ]
+
+    def has(self, release: str, component: str, arch: str) -> bool:
+        """Whether it has a component of a release: mirrors may leave non-free out.
+
+        Raises:
+            NetworkError: it does not answer.
+        """
+        url = f"{self.archive}/dists/{release}/{component}/binary-{arch}/Release"
+        try:
+            return requests.head(url, timeout=60, allow_redirects=True).ok
+        except requests.RequestException as err:
+            raise NetworkError(f"the Debian mirror does not answer: {err}", hint="./run invoke doctor") from err
+
+    def source(self, release: str, component: str) -> str:
+        """A component of a release, without its updates, as a one-line apt source."""
+        return f"deb [signed-by={KEYRING}] {self.archive} {release} {component}"
 
     def sources(self, release: str) -> list[str]:
         """The same as one-line apt sources, trusted through Debian's own keyring."""

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,14 +11,21 @@ from pathlib import Path
 import requests
 
 from common import tools
-from common.aptprogress import AptProgress
+from common.aptfetch import OPTIONS, Fetching, with_retries
 from common.errors import NetworkError
 from common.files import forget_old, workspace
+from common.layers import Root
 from common.mirror import Mirror
+from common.namespaces import contained
 from common.progress import step
 
 # What apt leaves in a root that would differ from one build to the next, or that a fresh root does not need.
 _CLEAN = ("/var/cache/apt/*.bin", "/var/log/*.log", "/var/log/apt/*", "/var/cache/ldconfig/aux-cache")
+
+# How mmdebstrap itself runs apt: outside, with dpkg inside, whose temporary files are not where ours are.
+_IN_CHROOT = (
+    '-oDir::Bin::dpkg=env -oDPkg::Options::=--unset=TMPDIR -oDPkg::Options::=dpkg -oDPkg::Chroot-Directory="$1"'
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,24 +69,74 @@ def make_tar(
         NetworkError, DiskFullError, CommandError: from mmdebstrap.
     """
     beside = out.with_name(f".{out.name}.new")
-    try:
-        tools.run(
-            [
-                "mmdebstrap", "--verbose",
-                f"--architectures={recipe.arch}", f"--variant={recipe.variant}", "--format=tar",
-                *([f"--include={','.join(recipe.include)}"] if recipe.include else []),
-                *[f"--customize-hook=rm -rf \"$1\"{pattern}" for pattern in _CLEAN],
-                *options,
-                recipe.release, beside,
-                *mirror.sources(recipe.release), *sources,
-            ],
-            # Maintainer scripts write HOME into caches (GTK's); it is root's inside, wherever we run.
-            env={"SOURCE_DATE_EPOCH": str(recipe.source_date_epoch), "HOME": "/root"},
-            timeout=timeout, quiet=True, on_line=AptProgress(f"Make {recipe.release} {recipe.arch}"),
+    included = [f"--include={','.join(recipe.include)}"] if recipe.include else []
+
+    def make(fetching: Fetching) -> None:
+        _mmdebstrap(
+            recipe,
+            ["--format=tar", *included, *options],
+            [str(beside), *mirror.sources(recipe.release), *sources],
+            fetching, timeout=timeout,
         )  # fmt: skip
+
+    try:
+        with_retries(make, f"Make {recipe.release} {recipe.arch}")
         beside.replace(out)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def install(
+    recipe: Recipe,
+    root: Root,
+    fetching: Fetching,
+    *,
+    mirror: Mirror,
+    sources: Sequence[str] = (),
+    options: Sequence[str] = (),
+    timeout: float = 3600,
+) -> None:
+    """Install packages into a root file system that is there: apt and dpkg, in mmdebstrap's surroundings.
+
+    Args:
+        recipe: the packages, and what the root is already.
+        root: where.
+        fetching: gets what apt says.
+        mirror, sources, options, timeout: as for `make_tar`; hooks run in the same order.
+
+    Raises:
+        NetworkError, DiskFullError, CommandError: from mmdebstrap; the root is good for nothing then.
+    """
+    # Not --include: a root that has its essential packages needs apt's order, not mmdebstrap's.
+    environment = 'APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" TMPDIR="$1/tmp"'
+    apt = f"--essential-hook={environment} apt-get --yes {_IN_CHROOT} install {shlex.join(recipe.include)}"
+    _mmdebstrap(
+        recipe,
+        ["--mode=root", "--format=directory", "--skip=check/empty", *options, apt],
+        [str(root.inside), *mirror.sources(recipe.release), *sources],
+        fetching, timeout=timeout, inside=root.pid,
+    )  # fmt: skip
+
+
+def _mmdebstrap(
+    recipe: Recipe, options: Sequence[str], target: Sequence[str], fetching: Fetching, *, timeout: float,
+    inside: int | None = None,
+) -> None:  # fmt: skip
+    tools.run(
+        contained(
+            [
+                tools.find("mmdebstrap"), "--verbose",
+                f"--architectures={recipe.arch}", f"--variant={recipe.variant}",
+                *[f"--aptopt={option}" for option in OPTIONS],
+                *[f"--customize-hook=rm -rf \"$1\"{pattern}" for pattern in _CLEAN],
+                *options, recipe.release, *target,
+            ],
+            inside=inside,
+        ),
+        # Maintainer scripts write HOME into caches (GTK's); it is root's inside, wherever we run.
+        env={"SOURCE_DATE_EPOCH": str(recipe.source_date_epoch), "HOME": "/root"},
+        timeout=timeout, quiet=True, on_line=fetching,
+    )  # fmt: skip
 
 
 def cached_tar(recipe: Recipe, cache: Path, *, mirror: Mirror) -> Path:
@@ -92,7 +150,7 @@ def cached_tar(recipe: Recipe, cache: Path, *, mirror: Mirror) -> Path:
     Raises:
         NetworkError: the mirror does not answer.
     """
-    key = hashlib.sha256(json.dumps([asdict(recipe), *_state(mirror, recipe.release)]).encode()).hexdigest()[:16]
+    key = hashlib.sha256(json.dumps([asdict(recipe), *state(mirror, recipe.release)]).encode()).hexdigest()[:16]
     tar = cache / f"{recipe.release}-{recipe.arch}-{recipe.variant}-{key}.tar"
     if not tar.exists():
         cache.mkdir(parents=True, exist_ok=True)
@@ -106,8 +164,8 @@ def cached_tar(recipe: Recipe, cache: Path, *, mirror: Mirror) -> Path:
     return tar
 
 
-def _state(mirror: Mirror, release: str) -> list[str]:
-    """The digests of the InRelease files: what the mirror holds now."""
+def state(mirror: Mirror, release: str) -> list[str]:
+    """The digests of the InRelease files: what the mirror holds now. NetworkError: it does not answer."""
     digests = []
     for uri, suite in mirror.suites(release):
         url = f"{uri}/dists/{suite}/InRelease"

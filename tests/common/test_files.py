@@ -8,7 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from common.files import ROOT, forget_old, remove_stale, secret_parent, sha256_of, workspace, write_atomically
+from common.files import (
+    ROOT,
+    forget_old,
+    keep_newest,
+    remove_stale,
+    secret_parent,
+    sha256_of,
+    workspace,
+    write_atomically,
+)
 
 
 def test_root_is_the_checkout() -> None:
@@ -105,3 +114,13 @@ def test_what_goes_meanwhile_is_no_reason_to_stop(tmp_path: Path) -> None:
     os.utime(tmp_path / "old", (0, 0))
     forget_old(tmp_path, "*")
     assert not (tmp_path / "old").exists()
+
+
+def test_the_newest_of_a_cache_are_kept(tmp_path: Path) -> None:
+    for age, name in enumerate(("new.tar", "older.tar", "oldest.tar", "other.deb")):
+        (tmp_path / name).write_text(name)
+        os.utime(tmp_path / name, (1000 - age, 1000 - age))
+    keep_newest(tmp_path, "*.tar", 2)
+    assert {path.name for path in tmp_path.iterdir()} == {"new.tar", "older.tar", "other.deb"}
+    keep_newest(tmp_path, "*.tar", 2)
+    assert len(list(tmp_path.iterdir())) == 3

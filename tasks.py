@@ -17,6 +17,7 @@ MATRIX = {
     "release": "Debian release; may be given several times; all of the branch's without it",
     "arch": "architecture of the images; may be given several times; this machine's without it",
     "image_type": "image type; may be given several times; all of the branch's without it",
+    "tarball": "images get a rootfs.tar.xz, too",
     "force": "run every job, even with nothing changed",
     "jobs": "how many jobs run at the same time; 0: as many as there are processors",
     "out": "directory for everything that is made (default: out)",
@@ -56,11 +57,11 @@ def build_task(build: Build) -> Task[Any]:
     def body(
         _c: Context, branch: str = "", release: Words = None, arch: Words = None,
         image_type: Words = None, deps: bool = True, force: bool = False, jobs: int = 0, out: str = "",
-        storage: str = "",
+        storage: str = "", tarball: bool = False,
     ) -> None:  # fmt: skip
         with reported():
-            desk.build(build, deps=deps, matrix=desk.Matrix.of(branch, release, arch, image_type), force=force,
-                       parallel=jobs, out=out, storage=storage)  # fmt: skip
+            matrix = desk.Matrix.of(branch, release, arch, image_type, tarball=tarball)
+            desk.build(build, deps=deps, matrix=matrix, force=force, parallel=jobs, out=out, storage=storage)
 
     help_deps = "--no-deps refuses to make what it misses, and names that"
     return _named(body, build.task, build.summary, {**MATRIX, "deps": help_deps})
@@ -72,10 +73,11 @@ def flow_task(flow: Flow) -> Task[Any]:
     def body(
         _c: Context, branch: str = "", release: Words = None, arch: Words = None,
         image_type: Words = None, force: bool = False, jobs: int = 0, out: str = "", storage: str = "",
+        tarball: bool = False,
     ) -> None:  # fmt: skip
         with reported():
-            desk.flow(flow, matrix=desk.Matrix.of(branch, release, arch, image_type), force=force, parallel=jobs,
-                      out=out, storage=storage)  # fmt: skip
+            matrix = desk.Matrix.of(branch, release, arch, image_type, tarball=tarball)
+            desk.flow(flow, matrix=matrix, force=force, parallel=jobs, out=out, storage=storage)
 
     return _named(body, flow.name, flow.summary, MATRIX)
 

@@ -18,6 +18,8 @@ JOB_PREFIX = "cros-containers/crostini-guest"
 RELEASES = ("bullseye", "bookworm", "trixie")
 ARCHES = ("amd64", "arm64", "armhf", "i386")
 IMAGE_TYPES = ("default", "test", "app_test")
+# The keys that say what is built.
+_AXES = ("releases", "arches", "image_arches", "image_types", "more_image_types")
 Axis = Literal["release", "arch", "image arch", "image type"]
 
 # release-R<milestone>-<build>.B, as Chrome OS's own branch tool makes it: "R72" of a branch cut at 11316.0.0.
@@ -60,6 +62,7 @@ class Branch:
         arches: architectures of the apt repository.
         image_arches: architectures images are made for, a part of `arches`.
         image_types: image types, each made on top of the one before.
+        more_image_types: those that are made only when they are asked for by name.
     """
 
     name: str
@@ -70,9 +73,17 @@ class Branch:
     arches: tuple[str, ...]
     image_arches: tuple[str, ...]
     image_types: tuple[str, ...]
+    more_image_types: tuple[str, ...] = ()
+
+    @property
+    def all_image_types(self) -> tuple[str, ...]:
+        """Every image type it may have, those on request last."""
+        return (*self.image_types, *self.more_image_types)
 
     def narrowed(self, axis: Axis, wanted: Sequence[str]) -> tuple[str, ...]:
         """The part of one axis of the matrix somebody asked for, in the order of branches.toml; all for nothing.
+
+        Image types that are made on request are no part of that.
 
         Raises:
             UsageError: this branch does not have one of the values.
@@ -81,12 +92,14 @@ class Branch:
             "release": self.releases,
             "arch": self.arches,
             "image arch": self.image_arches,
-            "image type": self.image_types,
+            "image type": self.all_image_types,
         }[axis]
         for value in wanted:
             if value not in have:
                 raise UsageError(f"unknown {axis} {value!r} for branch {self.name!r}", hint=nearest(value, have))
-        return tuple(value for value in have if value in wanted) if wanted else have
+        if not wanted:
+            return self.image_types if axis == "image type" else have
+        return tuple(value for value in have if value in wanted)
 
 
 def parse_name(text: str) -> BranchName:
@@ -156,7 +169,7 @@ def load(path: Path) -> tuple[Branch, ...]:
     top = Table.of_file(path)
     top.refuse_unknown(("defaults", "branches"))
     defaults = top.table("defaults")
-    defaults.refuse_unknown(("releases", "arches", "image_arches", "image_types"))
+    defaults.refuse_unknown((*_AXES,))
     tables = top.table("branches")
     if not tables.keys():
         raise ConfigError(f"{path.name} lists no branch", hint="add a table [branches.main]")
@@ -172,7 +185,7 @@ def _load_once(path: Path) -> tuple[Branch, ...]:
 
 
 def _read_branch(name: str, table: Table, defaults: Table) -> Branch:
-    table.refuse_unknown(("channel", "milestone", "releases", "arches", "image_arches", "image_types"))
+    table.refuse_unknown(("channel", "milestone", *_AXES))
     match = _RELEASE_BRANCH.fullmatch(name)
     if name != MAIN and match is None:
         raise ConfigError(
@@ -189,7 +202,9 @@ def _read_branch(name: str, table: Table, defaults: Table) -> Branch:
     def words(key: str, choices: Sequence[str]) -> tuple[str, ...]:
         return (table if key in table else defaults).words(key, choices=choices)
 
-    arches = words("arches", ARCHES)
+    arches, image_types = words("arches", ARCHES), words("image_types", IMAGE_TYPES)
+    on_request = "more_image_types"
+    more = words(on_request, IMAGE_TYPES) if on_request in table or on_request in defaults else ()
     return Branch(
         name=name,
         channel=Channel(table.word("channel", choices=[channel.value for channel in Channel])),
@@ -198,7 +213,8 @@ def _read_branch(name: str, table: Table, defaults: Table) -> Branch:
         releases=words("releases", RELEASES),
         arches=arches,
         image_arches=words("image_arches", arches),
-        image_types=words("image_types", IMAGE_TYPES),
+        image_types=image_types,
+        more_image_types=tuple(kind for kind in more if kind not in image_types),
     )
 
 

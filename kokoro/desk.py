@@ -27,6 +27,7 @@ class Matrix:
     releases: Sequence[str]
     arches: Sequence[str]
     image_types: Sequence[str]
+    tarball: bool = False
 
     @classmethod
     def of(
@@ -35,9 +36,11 @@ class Matrix:
         releases: Sequence[str] | None,
         arches: Sequence[str] | None,
         image_types: Sequence[str] | None,
+        *,
+        tarball: bool = False,
     ) -> "Matrix":
         """As a command line gives them: None for a flag that was not given."""
-        return cls(branch, releases or (), arches or (), image_types or ())
+        return cls(branch, releases or (), arches or (), image_types or (), tarball)
 
     def selection(self) -> Selection:
         """What they mean. UsageError: no branch, or one of them is unknown."""
@@ -49,7 +52,7 @@ class Matrix:
             )
         return Selection.of(
             find_branch(self.branch), releases=self.releases, arches=self.arches,
-            image_types=self.image_types, native_arch=native_arch(),
+            image_types=self.image_types, native_arch=native_arch(), tarball=self.tarball,
         )  # fmt: skip
 
 
@@ -72,6 +75,7 @@ def build(build: Build, *, matrix: Matrix, deps: bool, force: bool, parallel: in
         said = {
             "BRANCH": matrix.branch, "RELEASES": " ".join(matrix.releases), "ARCHES": " ".join(matrix.arches),
             "IMAGE_TYPES": " ".join(matrix.image_types),
+            "TARBALL": "1" if matrix.tarball else "",
             env.STORE_VARIABLE: GCS if storage else "",
         }  # fmt: skip
         run_build(build.name, {**environ, **{name: value for name, value in said.items() if value}})

@@ -2,7 +2,7 @@
 
 The variables are those of Kokoro (KOKORO_*), plus what narrows the matrix and comes from a job's env_vars or from the
 local runner: RELEASES, ARCHES, IMAGE_TYPES (words separated by spaces), BRANCH and SOURCE_DATE_EPOCH. DELTA_BASES is a
-number that the .cfg of publish_lxd_staging may set.
+number that the .cfg of publish_lxd_staging may set; TARBALL=1 makes images' rootfs.tar.xz, too.
 """
 
 import os
@@ -34,6 +34,7 @@ class KokoroEnv:
         source_date_epoch: seconds; the newest time anything built may carry.
         branch: the Chrome OS branch, from branches.toml.
         releases, arches, image_types: the part of the branch's matrix to build, in the order of branches.toml.
+        tarball: whether images get a rootfs.tar.xz besides (TARBALL).
         delta_bases: how many published versions a new image gets a delta from (DELTA_BASES).
     """
 
@@ -49,6 +50,7 @@ class KokoroEnv:
     releases: tuple[str, ...]
     arches: tuple[str, ...]
     image_types: tuple[str, ...]
+    tarball: bool = False
     delta_bases: int = 2
     emulated: bool = False
 
@@ -109,6 +111,7 @@ class KokoroEnv:
             releases=branch.narrowed("release", _words(environ, "RELEASES", words, branch.releases)),
             arches=branch.narrowed("arch", _words(environ, "ARCHES", words, branch.arches)),
             image_types=branch.narrowed("image type", environ.get("IMAGE_TYPES", "").split()),
+            tarball=_number(environ, "TARBALL", 0) > 0,
             delta_bases=_number(environ, "DELTA_BASES", 2),
         )
 

@@ -80,11 +80,12 @@ class Selection:
     image_arches: tuple[str, ...]
     image_types: tuple[str, ...]
     asked_arches: tuple[str, ...] = ()
+    tarball: bool = False
 
     @classmethod
     def of(
         cls, branch: Branch, *, releases: Sequence[str] = (), arches: Sequence[str] = (),
-        image_types: Sequence[str] = (), native_arch: str = "",
+        image_types: Sequence[str] = (), native_arch: str = "", tarball: bool = False,
     ) -> "Selection":  # fmt: skip
         """What a command line asked for. Without an architecture images are made for this machine's alone.
 
@@ -92,6 +93,7 @@ class Selection:
             branch: an active branch.
             releases, arches, image_types: as given; nothing means all of the branch's.
             native_arch: this machine's architecture; "" makes images for all.
+            tarball: whether images get a rootfs.tar.xz, too.
 
         Raises:
             UsageError: the branch does not have one of them.
@@ -113,6 +115,7 @@ class Selection:
             image_arches=images,
             image_types=branch.narrowed("image type", image_types),
             asked_arches=tuple(arches),
+            tarball=tarball,
         )
 
 
@@ -125,6 +128,7 @@ class Job:
         parents: the names of the jobs whose artifacts it gets.
         releases, arches, image_types: what it builds.
         asked_arches: the architectures of images that were asked for by name.
+        tarball: whether images get a rootfs.tar.xz, too.
     """
 
     name: str
@@ -135,6 +139,7 @@ class Job:
     arches: tuple[str, ...]
     image_types: tuple[str, ...]
     asked_arches: tuple[str, ...]
+    tarball: bool = False
 
     @property
     def short_name(self) -> str:
@@ -150,6 +155,7 @@ class Job:
             words += ["--arch", arch]
         if self.image_types != self.branch.image_types:
             words += [word for kind in self.image_types for word in ("--image-type", kind)]
+        words += ["--tarball"] if self.tarball else []
         return shlex.join([*words, *(["--out", str(out)] if out else [])])
 
 
@@ -220,6 +226,8 @@ def _expand(build: Build, parents: Sequence[Job], selection: Selection) -> list[
                     arches=arch_group,
                     image_types=selection.image_types,
                     asked_arches=selection.asked_arches,
+                    # Only what makes images has to do with it.
+                    tarball=selection.tarball and Axis.ARCH in build.matrix,
                 )
             )
     return jobs

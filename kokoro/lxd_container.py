@@ -3,6 +3,7 @@
 import logging
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from common.aptrepo import check_exact
@@ -11,17 +12,17 @@ from common.files import workspace
 from common.mirror import Mirror, native_arch
 from common.progress import step
 from kokoro.env import KokoroEnv
-from lxd import guest
-from lxd.image import SQUASHFS, Inputs, build_image, repository_packages
+from lxd.image import build_images, repository_packages
 from lxd.metadata import ImageName
+from lxd.pack import SQUASHFS
 from lxd.report import FILE as REPORT
+from lxd.roots import Inputs
 from lxd.test import check_image
 
 log = logging.getLogger(__name__)
 
 INPUT = "apt_signed"
 OUTPUT = "lxd"
-BUILT_TYPES = ("default",)
 
 
 def build(env: KokoroEnv) -> None:
@@ -29,46 +30,36 @@ def build(env: KokoroEnv) -> None:
 
     Raises:
         ArtifactError: apt_signed is not what its manifest says, or lacks what the image needs.
-        UsageError: an image type that cannot be built, or no architecture that the branch has images of.
-        CheckFailedError, ImageError: the image does not boot as it should; it is not handed on.
+        UsageError: no architecture that the branch has images of.
+        CheckFailedError, ImageError: an image does not boot as it should; it is not handed on.
     """
-    names = list(wanted(env))
+    chosen = list(wanted(env))
     repository = env.gfile_dir / INPUT
     with step(f"Check {INPUT}"):
         check_exact(repository, env.gfile_dir / f"{INPUT}.manifest.json")
-        for name in names:
-            repository_packages(repository, name)
+        for release, arch in chosen:
+            repository_packages(repository, release, arch)
     mirror = Mirror.of_this_machine()
-    for name in names:
+    for release, arch in chosen:
         inputs = Inputs(
-            name=name,
+            release=release,
+            arch=arch,
             milestone=env.milestone,
             epoch=env.source_date_epoch,
             repository=repository,
             mirror=mirror,
-            packages=guest.packages(name.release),
+            cache=env.cache_dir,
         )
         with workspace(".lxd_container", parent=env.artifacts_dir) as place:
-            build_image(inputs, place)
-            try:
-                check(name, place, repository)
-            except (CheckFailedError, ImageError):
-                _keep_report(place, env.artifacts_dir / OUTPUT / name.folder)
-                raise
-            _hand_on(place, env.artifacts_dir / OUTPUT / name.folder)
+            _build_and_check(env, inputs, place)
 
 
-def wanted(env: KokoroEnv) -> Iterator[ImageName]:
-    """The images to build: the part of the matrix that has images (the apt repository has more architectures).
+def wanted(env: KokoroEnv) -> Iterator[tuple[str, str]]:
+    """The releases and architectures to build for: the part of the matrix that has images.
 
     Raises:
-        UsageError: there is none, or one is of a type that cannot be built.
+        UsageError: there is none.
     """
-    for kind in env.image_types:
-        if kind not in BUILT_TYPES:
-            raise UsageError(
-                f"images of the type {kind!r} are not built yet", hint=f"--image-type {' or '.join(BUILT_TYPES)}"
-            )
     arches = [arch for arch in env.arches if arch in env.branch.image_arches]
     if not arches:
         raise UsageError(
@@ -77,8 +68,28 @@ def wanted(env: KokoroEnv) -> Iterator[ImageName]:
         )
     for release in env.releases:
         for arch in arches:
-            for kind in env.image_types:
-                yield ImageName(release=release, arch=arch, type=kind)
+            yield release, arch
+
+
+def _build_and_check(env: KokoroEnv, inputs: Inputs, place: Path) -> None:
+    """Build the image types and check each, while the next one is built; what passes is handed on."""
+    with ThreadPoolExecutor(1) as pool:
+        checks = [
+            (name, pool.submit(check, name, place / name.type, inputs.repository))
+            for name in build_images(inputs, env.image_types, place, tarball=env.tarball)
+        ]
+        failed = []
+        for name, done in checks:
+            folder, target = place / name.type, env.artifacts_dir / OUTPUT / name.folder
+            if (err := done.exception()) is None:
+                _hand_on(folder, target)
+            elif isinstance(err, CheckFailedError | ImageError):
+                _keep_report(folder, target)
+                failed.append(err)
+            else:
+                raise err
+    if failed:
+        raise failed[0]
 
 
 def check(name: ImageName, folder: Path, repository: Path) -> None:

@@ -75,7 +75,7 @@ def _write_changes(env: KokoroEnv, changes: Sequence[Changes]) -> None:
 
 def _check_known(env: KokoroEnv, image: BuiltImage) -> None:
     branch, name = env.branch, image.name
-    if name.release in branch.releases and name.arch in branch.image_arches and name.type in branch.image_types:
+    if name.release in branch.releases and name.arch in branch.image_arches and name.type in branch.all_image_types:
         return
     raise ArtifactError(
         f"artifact {str(name.folder)!r} is an image that branch {branch.name!r} does not have",

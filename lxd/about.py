@@ -9,7 +9,8 @@ import yaml
 
 from common.errors import ImageError
 
-DEFAULT_TYPE = "default"
+# The image types, each made on top of the one before.
+DEFAULT_TYPE, TEST, APP_TEST = "default", "test", "app_test"
 
 
 @dataclass(frozen=True, kw_only=True)

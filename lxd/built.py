@@ -12,11 +12,10 @@ from common.files import sha256_of, workspace
 from lxd import contents, sbom
 from lxd.contents import Package, read_table
 from lxd.guest import CROS_KEYRING
-from lxd.image import SQUASHFS
 from lxd.metadata import LXD_ARCHES, ImageName
+from lxd.pack import SQUASHFS, TARBALL
 from lxd.simplestreams import Item
 
-TARBALL = "rootfs.tar.xz"
 MANIFEST = "manifest"  # the ftype Ubuntu's image servers have for a list of packages
 _BLOCK = 1 << 20
 # The file -> what it is to a client. LXD reads the first, Incus only the second.

@@ -14,7 +14,7 @@ from common.bucket import Bucket
 from common.errors import ArtifactError
 from common.files import sha256_of
 from common.progress import step
-from lxd.image import SQUASHFS
+from lxd.pack import SQUASHFS
 from lxd.simplestreams import Item, Product
 
 log = logging.getLogger(__name__)

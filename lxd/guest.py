@@ -1,6 +1,7 @@
 """What is ours in a guest's root file system: its packages, its apt sources, and how it is finished (finish.sh)."""
 
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 from common.mirror import KEYRING, Mirror
@@ -26,21 +27,37 @@ def packages(release: str) -> tuple[str, ...]:
     return (*_PACKAGES, *apart, GUEST_TOOLS)
 
 
+def keyring_of(repository: Path) -> Path:
+    """The armoured key of a signed repository."""
+    return repository / "cros-archive-keyring.asc"
+
+
+def packages_index(repository: Path, release: str, arch: str) -> Path:
+    """The index of what a repository has for a release and an architecture, with the digest of every package."""
+    return repository / "dists" / release / "main" / f"binary-{arch}" / "Packages"
+
+
 def build_sources(repository: Path, release: str) -> str:
     """The deb822 source of the signed repository an image is built from.
 
     The key is in it rather than a path, as paths with spaces have no place in apt's sources; `copy:` rather than
     `file:`, as dpkg runs inside the new root.
     """
-    key = (repository / "cros-archive-keyring.asc").read_text()
+    key = keyring_of(repository).read_text()
     embedded = "\n".join(f" {line.strip() or '.'}" for line in key.strip().splitlines())
     uri = "copy:" + str(repository.resolve()).replace("%", "%25").replace(" ", "%20")
     return f"Types: deb\nURIs: {uri}\nSuites: {release}\nComponents: main\nSigned-By:\n{embedded}\n"
 
 
-def build_preferences() -> str:
-    """The pin of the repository's label while the image is built; cros-apt-config brings the guest's own."""
-    return f"Package: *\nPin: release l={LABEL}\nPin-Priority: 1001\n"
+def build_preferences(non_free: Sequence[str] = ()) -> str:
+    """The pins while an image is built; cros-apt-config brings the guest's own.
+
+    Our repository wins, nothing comes from Debian's non-free but what is named, and there is no mail server: some
+    package recommends one, and exim4 makes keys and a host's name of its own.
+    """
+    pins = [("*", f"l={LABEL}", 1001), ("*", "c=non-free", -1), ("exim4*", "*", -1)]
+    pins += [(package, "c=non-free", 500) for package in non_free]
+    return "\n".join(f"Package: {names}\nPin: release {where}\nPin-Priority: {pin}\n" for names, where, pin in pins)
 
 
 def guest_files(mirror: Mirror, *, release: str, milestone: int) -> dict[str, str]:

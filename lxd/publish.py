@@ -15,8 +15,8 @@ from lxd.changes import Changes, Sizes, compare, installed_size
 from lxd.clients import Client, find
 from lxd.contents import Package, read_table
 from lxd.delta import Deltas
-from lxd.image import SQUASHFS
 from lxd.metadata import ImageName
+from lxd.pack import SQUASHFS
 from lxd.simplestreams import IMAGES, INDEX, Images, Item, Product, serial_of, time_of
 
 log = logging.getLogger(__name__)

@@ -18,8 +18,8 @@ from common.progress import configure_logging
 from kokoro import desk, env
 from kokoro.flows import read_flows
 from lxd import test
-from lxd.image import SQUASHFS
 from lxd.keep import check_terminal, wait_for_person
+from lxd.pack import SQUASHFS
 
 # What is built where nothing is at hand and nothing else is asked for.
 BRANCH = "release-R72-11316.B"

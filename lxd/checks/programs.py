@@ -1,9 +1,9 @@
 """What the image types `test` and `app_test` have on top: programs that the Tests of Chrome OS (Tast) run inside."""
 
+from lxd.about import APP_TEST, TEST
 from lxd.apps import ARCH, load_apps
 from lxd.checks.base import Guest, Situation, check, fail_for
 
-TEST, APP_TEST = "test", "app_test"
 # Each does a small piece of work where that is possible without a display, a sound card or a network.
 PROGRAMS = {
     "aplay": "aplay --version",

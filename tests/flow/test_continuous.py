@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from common import tools
+from common.branches import find_branch
 from common.files import ROOT
 from common.manifest import Manifest
 from common.mirror import Mirror, native_arch
@@ -24,7 +25,7 @@ from tests.support import FLOW, JOBS, Checkout, Finished
 pytestmark = [pytest.mark.flow, pytest.mark.timeout(3600)]
 
 STORE = ROOT / "out" / "gs"
-IMAGE = f"lxd/bookworm/{native_arch()}/default"
+IMAGES = [f"lxd/bookworm/{native_arch()}/{kind}" for kind in ("default", "test")]
 
 
 def results() -> dict[str, dict[str, object]]:
@@ -54,13 +55,28 @@ def test_every_job_passed_and_is_in_the_report(continuous: Finished) -> None:
 
 
 def test_the_image_was_booted_and_checked(continuous: Finished) -> None:
-    image = JOBS / f"lxd_container_{native_arch()}_bookworm"
+    job = JOBS / f"lxd_container_{native_arch()}_bookworm"
+    for image in IMAGES:
+        assert_checked(job / "artifacts" / image)
+
+
+def assert_checked(image: Path) -> None:
+    """All boot checks were done, and passed."""
     cases = list(ElementTree.parse(image / "sponge_log.xml").getroot().iter("testcase"))
     assert len(cases) > 8
     bad = [
         (case.get("name"), each.tag) for case in cases for each in case if each.tag in ("failure", "error", "skipped")
     ]
     assert bad == []
+
+
+def test_the_images_of_trixie_pass_too(continuous: Finished) -> None:
+    """On another branch, whose jobs have places of their own beside bookworm's."""
+    built = Checkout(ROOT).run("invoke", "lxd-container", "--branch", "main", "--release", "trixie", timeout=3000)
+    assert built.code == 0, built.output
+    job = JOBS.parent / str(find_branch("main").milestone) / f"lxd_container_{native_arch()}_trixie"
+    for kind in ("default", "test"):
+        assert_checked(job / "artifacts" / "lxd" / "trixie" / native_arch() / kind)
 
 
 def test_with_nothing_changed_nothing_runs(continuous: Finished) -> None:
@@ -205,7 +221,7 @@ def test_killed_anywhere_it_leaves_nothing_and_the_next_run_makes_the_same_bytes
     for job, names in {
         "guest_tools": None,
         "apt_repo": None,
-        f"lxd_container_{native_arch()}_bookworm": {f"{IMAGE}/{file}" for file in FILES},
+        f"lxd_container_{native_arch()}_bookworm": {f"{image}/{file}" for image in IMAGES for file in FILES},
     }.items():
         assert digests(there / job, names) == digests(JOBS / job, names), f"{job} made other bytes"
 

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,18 @@ def written(tmp_path: Path, text: str) -> Path:
     return path
 
 
-def selection(**narrowed: list[str]) -> Selection:
-    return Selection.of(find_branch("release-R72-11316.B"), native_arch="amd64", **narrowed)
+def selection(
+    *, releases: Sequence[str] = (), arches: Sequence[str] = (), image_types: Sequence[str] = (), tarball: bool = False
+) -> Selection:
+    return Selection.of(
+        find_branch("release-R72-11316.B"), releases=releases, arches=arches, image_types=image_types,
+        native_arch="amd64", tarball=tarball,
+    )  # fmt: skip
 
 
-def short(only: str = "", **narrowed: list[str]) -> list[str]:
-    return [job.short_name for job in read_flows().jobs(CONTINUOUS, selection(**narrowed), only=only)]
+def short(only: str = "", *, releases: Sequence[str] = (), arches: Sequence[str] = ()) -> list[str]:
+    chosen = selection(releases=releases, arches=arches)
+    return [job.short_name for job in read_flows().jobs(CONTINUOUS, chosen, only=only)]
 
 
 def test_jobs_carry_the_milestone_in_their_name() -> None:
@@ -53,6 +60,19 @@ def test_every_job_comes_after_its_parents() -> None:
 
 def test_a_build_brings_what_it_needs_before_it() -> None:
     assert short(only="apt_signer") == ["guest_tools", "apt_repo", "apt_signer"]
+
+
+def test_only_what_makes_images_makes_tarballs() -> None:
+    jobs = read_flows().jobs(CONTINUOUS, selection(releases=["bookworm"], tarball=True))
+    assert {job.build.name for job in jobs if job.tarball} == {"lxd_container"}
+    commands = {job.build.name: job.command() for job in jobs}
+    assert "--tarball" in commands["lxd_container"]
+    assert "--tarball" not in commands["apt_repo"]
+
+
+def test_app_test_is_made_on_request() -> None:
+    assert selection().image_types == ("default", "test")
+    assert selection(image_types=["app_test"]).image_types == ("app_test",)
 
 
 def test_the_repository_keeps_all_architectures_when_images_are_narrowed() -> None:

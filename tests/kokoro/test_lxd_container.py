@@ -1,5 +1,6 @@
 """The build of an image: what it chooses from the matrix, what it checks first, and what it hands on."""
 
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from common.files import ROOT, write_atomically
 from common.mirror import native_arch
 from kokoro import lxd_container
 from kokoro.env import KokoroEnv
-from lxd.image import Inputs
 from lxd.metadata import ImageName
+from lxd.pack import TARBALL
+from lxd.roots import Inputs
 from tests.common.aptparts import environment, signed
 
 FILES = ("lxd.tar.xz", "incus.tar.xz", "rootfs.squashfs", "packages.tsv", "packages.cdx.json")
@@ -22,9 +24,11 @@ FILES = ("lxd.tar.xz", "incus.tar.xz", "rootfs.squashfs", "packages.tsv", "packa
 def env(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KokoroEnv:
     """A job that finds a signed repository; building and booting are for other tests."""
 
-    def build(inputs: Inputs, out: Path) -> None:
-        for file in FILES:
-            write_atomically(out / file, f"{inputs.name} {inputs.milestone} {inputs.epoch}")
+    def build(inputs: Inputs, types: Collection[str], out: Path, *, tarball: bool) -> Iterator[ImageName]:
+        for kind in types:
+            for file in (*FILES, *([TARBALL] if tarball else [])):
+                write_atomically(out / kind / file, f"{kind} {inputs.milestone} {inputs.epoch}")
+            yield ImageName(release=inputs.release, arch=inputs.arch, type=kind)
 
     def boot(metadata: Path, rootfs: Path, results: Path, *, repository: Path) -> None:
         assert (repository / "dists").exists()
@@ -32,7 +36,7 @@ def env(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> KokoroEnv:
         assert rootfs.exists()
         write_atomically(results / "sponge_log.xml", "<testsuites/>")
 
-    monkeypatch.setattr(lxd_container, "build_image", build)
+    monkeypatch.setattr(lxd_container, "build_images", build)
     monkeypatch.setattr(lxd_container, "check_image", boot)
     env = signed(tmp_path, releases=["bookworm"])
     return replace(env, arches=(native_arch(), "riscv64"), branch=replace(env.branch, image_arches=(native_arch(),)))
@@ -47,6 +51,29 @@ def test_an_image_and_its_log_are_handed_on(env: KokoroEnv) -> None:
     folder = f"lxd/bookworm/{native_arch()}/default"
     assert handed_on(env) == {f"{folder}/{file}" for file in (*FILES, "sponge_log.xml")}
     assert (env.artifacts_dir / folder).stat().st_mode & 0o777 == 0o755
+
+
+def test_every_type_that_is_asked_for_is_checked_and_handed_on(env: KokoroEnv) -> None:
+    lxd_container.build(replace(env, image_types=("default", "test"), tarball=True))
+    folders = [f"lxd/bookworm/{native_arch()}/{kind}" for kind in ("default", "test")]
+    files = (*FILES, "sponge_log.xml", TARBALL)
+    assert handed_on(env) == {f"{folder}/{file}" for folder in folders for file in files}
+
+
+def test_the_types_that_pass_are_handed_on_without_those_that_fail(
+    env: KokoroEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def boot(metadata: Path, rootfs: Path, results: Path, *, repository: Path) -> None:
+        (results / "sponge_log.xml").write_text("<testsuites/>")
+        if results.name == "test":
+            raise CheckFailedError("1 of 9 boot checks failed")
+
+    monkeypatch.setattr(lxd_container, "check_image", boot)
+    with pytest.raises(CheckFailedError):
+        lxd_container.build(replace(env, image_types=("default", "test")))
+    of_test = {name for name in handed_on(env) if "/test/" in name}
+    assert {Path(name).name for name in of_test} == {"sponge_log.xml"}
+    assert {Path(name).name for name in handed_on(env) - of_test} == {*FILES, "sponge_log.xml"}
 
 
 def test_an_image_of_another_architecture_is_not_booted(
@@ -86,20 +113,13 @@ def test_the_matrix_without_architectures_that_have_no_images(tmp_path: Path) ->
     env = environment(tmp_path)
     env = replace(env, arches=env.branch.arches, branch=replace(env.branch, image_arches=("amd64", "arm64")))
     assert list(lxd_container.wanted(env)) == [
-        ImageName(release=release, arch=arch, type="default")
-        for release in ("bookworm", "trixie")
-        for arch in ("amd64", "arm64")
+        (release, arch) for release in ("bookworm", "trixie") for arch in ("amd64", "arm64")
     ]
 
 
 def test_an_architecture_without_images_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="has no images for armhf"):
         list(lxd_container.wanted(replace(environment(tmp_path), arches=("armhf",))))
-
-
-def test_a_type_that_is_not_built_yet_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="type 'app_test' are not built yet"):
-        list(lxd_container.wanted(replace(environment(tmp_path), image_types=("default", "app_test"))))
 
 
 def test_every_image_of_an_active_branch_has_its_cfg() -> None:

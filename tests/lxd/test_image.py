@@ -1,28 +1,37 @@
 """Building an image: the same bytes twice, nothing of the build left in it, and everything named that is missing."""
 
-import io
-import os
+import hashlib
 import shutil
 import tarfile
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from debian.deb822 import Deb822
 
 from common import tools
-from common.errors import ArtifactError, ToolMissingError
+from common.errors import ArtifactError, NetworkError, ToolMissingError, UsageError
+from common.files import write_atomically
 from common.mirror import Mirror, native_arch
 from lxd import contents, guest, sbom
-from lxd.image import SQUASHFS, Inputs, build_image, pack, prepare_for, repository_packages
-from lxd.metadata import ImageName
+from lxd.apps import App, load_apps
+from lxd.image import build_images, prepare_for, repository_packages
+from lxd.image_types import Layer
+from lxd.pack import SQUASHFS, TARBALL
+from lxd.roots import Inputs
 from tests.common.aptparts import EPOCH, signed
 from tests.conftest import FakeTool
+from tests.lxd.test_apps import archive_of
+from tests.mirror import ALWAYS, Fault, FaultyMirror, faulty_mirror
 
 MIRROR = Mirror("http://mirror.example/debian", "http://mirror.example/debian-security")
-NAME = ImageName(release="bookworm", arch="amd64", type="default")
 # What finish.sh works on, and the package that pulls in the rest of ours.
+KINDS = ("default", "test")
 SMALL = ("dbus", "locales", "man-db", "openssh-server", "systemd-resolved", "systemd-sysv", guest.GUEST_TOOLS)
-CAPABILITY = bytes.fromhex("0100000200200000000000000000000000000000")  # cap_net_raw=ep, as ping has it
+# A layer, small as well; samba-common asks what its workgroup is.
+LAYER = ("samba-common", "zstd")
+PRESEED = "samba-common samba-common/workgroup string TESTGROUP\n"
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +40,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_repositorys_packages_are_read(repository: Path) -> None:
-    assert repository_packages(repository, NAME) == {
+    assert repository_packages(repository, "bookworm", "amd64") == {
         ("cros-guest-tools", "72.11316+deb12"),
         ("cros-garcon", "72.11316+deb12"),
         ("libdrm2", "2:2.4.12"),
@@ -48,7 +57,7 @@ def test_what_the_repository_lacks_is_named(repository: Path, tmp_path: Path, mi
     gone = copy / missing
     shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
     with pytest.raises(ArtifactError, match=f"artifact '{Path('apt_signed', missing).as_posix()}' is missing"):
-        repository_packages(copy, NAME)
+        repository_packages(copy, "bookworm", "amd64")
 
 
 def test_a_repository_without_the_guest_tools_is_refused(repository: Path, tmp_path: Path) -> None:
@@ -57,7 +66,7 @@ def test_a_repository_without_the_guest_tools_is_refused(repository: Path, tmp_p
     index = copy / "dists/bookworm/main/binary-amd64/Packages"
     index.write_text(index.read_text().replace("cros-guest-tools", "cros-guest-fools"))
     with pytest.raises(ArtifactError, match="has no package 'cros-guest-tools'"):
-        repository_packages(copy, NAME)
+        repository_packages(copy, "bookworm", "amd64")
 
 
 def test_the_source_of_the_build_carries_its_key(repository: Path) -> None:
@@ -122,71 +131,65 @@ def test_an_architecture_that_cannot_run_is_named(fake_tool: FakeTool) -> None:
     assert "qemu-user-static" in caught.value.hint
 
 
-def _tar(path: Path, *, mtime: int) -> None:
-    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
-        for name, content in (("./bin/ping", b"ping" * 9999), ("./note", b"text")):
-            info = tarfile.TarInfo(name)
-            info.size, info.mtime, info.mode = len(content), mtime, 0o755
-            info.pax_headers = {"SCHILY.xattr.user.note": "kept"}
-            if name.endswith("ping"):
-                info.pax_headers["SCHILY.xattr.security.capability"] = CAPABILITY.decode("latin-1")
-            tar.addfile(info, io.BytesIO(content))
-
-
-def test_packing_gives_the_same_bytes(tmp_path: Path) -> None:
-    tar = tmp_path / "a root.tar"
-    _tar(tar, mtime=EPOCH)
-    for name in ("one", "two"):
-        pack(tar, tmp_path / name / SQUASHFS, epoch=EPOCH)
-    assert (tmp_path / "one" / SQUASHFS).read_bytes() == (tmp_path / "two" / SQUASHFS).read_bytes()
-    assert [path.name for path in (tmp_path / "one").iterdir()] == [SQUASHFS]
-    listed = tools.capture(["unsquashfs", "-UTC", "-lls", tmp_path / "one" / SQUASHFS])
-    assert "drwxr-xr-x root/root" in listed
-    assert "2023-11-14 22:13 squashfs-root\n" in listed
-
-
-@pytest.mark.root
-def test_packing_keeps_capabilities(tmp_path: Path) -> None:
-    _tar(tmp_path / "root.tar", mtime=EPOCH)
-    pack(tmp_path / "root.tar", tmp_path / SQUASHFS, epoch=EPOCH)
-    tools.run(["unsquashfs", "-quiet", "-dest", tmp_path / "root", tmp_path / SQUASHFS], quiet=True)
-    assert os.getxattr(tmp_path / "root/bin/ping", "security.capability") == CAPABILITY
-    assert os.getxattr(tmp_path / "root/note", "user.note") == b"kept"
-
-
-def test_a_broken_tar_leaves_nothing(tmp_path: Path) -> None:
-    (tmp_path / "root.tar").write_bytes(b"no tar at all" * 100)
-    with pytest.raises(Exception, match="mksquashfs exited with"):
-        pack(tmp_path / "root.tar", tmp_path / "out" / SQUASHFS, epoch=EPOCH)
-    assert list((tmp_path / "out").iterdir()) == []
-
-
 def test_a_missing_repository_is_found_before_any_work(tmp_path: Path, fake_tool: FakeTool) -> None:
     calls = fake_tool("mmdebstrap")
     with pytest.raises(ArtifactError, match="artifact 'apt_signed' is missing"):
-        build_image(_inputs(tmp_path / "apt_signed", MIRROR), tmp_path / "out")
+        list(build_images(_inputs(tmp_path / "apt_signed", MIRROR, tmp_path), ["default"], tmp_path / "out"))
     assert not calls.exists()
     assert not (tmp_path / "out").exists()
 
 
-def _inputs(repository: Path, mirror: Mirror) -> Inputs:
-    return Inputs(name=NAME, milestone=72, epoch=EPOCH, repository=repository, mirror=mirror, packages=SMALL)
+def test_an_unknown_type_is_refused(repository: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown image type 'tset'"):
+        list(build_images(_inputs(repository, MIRROR, tmp_path), ["default", "tset"], tmp_path / "out"))
+
+
+def _application(cache: Path) -> App:
+    """A third-party application that has been fetched before."""
+    [code] = [app for app in load_apps() if app.key == "code"]
+    content = archive_of(code)
+    app = replace(code, sha256=hashlib.sha256(content).hexdigest())
+    write_atomically(cache / "apps" / app.sha256, content)
+    return app
+
+
+def _inputs(repository: Path, mirror: Mirror, cache: Path) -> Inputs:
+    return Inputs(
+        release="bookworm", arch=native_arch(), milestone=72, epoch=EPOCH, repository=repository, mirror=mirror,
+        cache=cache,
+        layers=(
+            Layer(type="default", packages=SMALL),
+            Layer(type="test", packages=LAYER, preseed=PRESEED),
+            Layer(type="app_test", packages=(), apps=(_application(cache),)),
+        ),
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def built(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The same small image, built twice in different places."""
+def faulty() -> Iterator[FaultyMirror]:
+    """This machine's mirror, and what a test wants to go wrong with it."""
+    with faulty_mirror() as faulty:
+        yield faulty
+
+
+@pytest.fixture(scope="module")
+def built(repository: Path, faulty: FaultyMirror, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The same two small images, built twice in different places, with a cache each; not without trouble."""
     folders = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("the second one")
     for folder in folders:
-        build_image(_inputs(repository, Mirror.of_this_machine()), folder)
+        faulty.faults = {"base-files_*.deb": (Fault.OTHER, 1), "zstd_*.deb": (Fault.MISSING, 1)}
+        inputs = _inputs(repository, faulty.mirror, folder / "cache")
+        done = [name.type for name in build_images(inputs, ["default", "test"], folder / "out")]
+        assert done == ["default", "test"]
     return folders
 
 
-@pytest.fixture(scope="module")
-def root(built: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Its root file system, unpacked."""
+@pytest.fixture(scope="module", params=["default", "test"])
+def root(built: tuple[Path, Path], request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root file system of each, unpacked."""
     root = tmp_path_factory.mktemp("unpacked") / "root"
-    tools.run(["unsquashfs", "-quiet", "-no-progress", "-dest", root, built[0] / SQUASHFS], quiet=True)
+    packed = built[0] / "out" / request.param / SQUASHFS
+    tools.run(["unsquashfs", "-quiet", "-no-progress", "-dest", root, packed], quiet=True)
     return root
 
 
@@ -194,16 +197,78 @@ def root(built: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.mark.mirror
 @pytest.mark.timeout(1200)
 def test_the_same_inputs_give_the_same_bytes(built: tuple[Path, Path]) -> None:
-    one, two = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in built)
-    assert set(one) == {"lxd.tar.xz", "incus.tar.xz", SQUASHFS, contents.FILE, sbom.FILE}
-    assert [name for name in one if one[name] != two.get(name)] == []
+    for kind in ("default", "test"):
+        one, two = ({path.name: path.read_bytes() for path in (place / "out" / kind).iterdir()} for place in built)
+        assert set(one) == {"lxd.tar.xz", "incus.tar.xz", SQUASHFS, contents.FILE, sbom.FILE}
+        assert [name for name in one if one[name] != two.get(name)] == []
+
+
+@pytest.mark.root
+@pytest.mark.mirror
+@pytest.mark.timeout(1200)
+def test_a_type_alone_comes_from_the_cached_root(
+    built: tuple[Path, Path], repository: Path, faulty: FaultyMirror, tmp_path: Path
+) -> None:
+    """Without downloading anything again, or packing what it stands on; with a tarball this time."""
+    before = _archives(built[0])
+    faulty.faults = {"*.deb": (Fault.MISSING, ALWAYS)}
+    inputs = _inputs(repository, faulty.mirror, built[0] / "cache")
+    [name] = build_images(inputs, ["app_test"], tmp_path / "out", tarball=True)
+    assert str(name) == f"bookworm {native_arch()} app_test"
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["app_test"]
+    assert _archives(built[0]) == before
+    assert len(list((built[0] / "cache/images").iterdir())) == 1
+    folder = tmp_path / "out/app_test"
+    [app] = inputs.layers[-1].apps
+    assert app.sha256 in (folder / sbom.FILE).read_text()
+    program = f"{app.folder}/{app.program}"
+    packed = tools.capture(["unsquashfs", "-lls", "-numeric", folder / SQUASHFS])
+    with tarfile.open(folder / TARBALL) as tar:
+        in_tar = {member.name.removeprefix(".") for member in tar}
+    for path in (program, "/usr/bin/zstd", "/etc/machine-id"):
+        assert f"squashfs-root{path}\n" in packed
+        assert path in in_tar
+
+
+@pytest.mark.root
+@pytest.mark.mirror
+@pytest.mark.timeout(1200)
+def test_a_package_that_is_never_there_leaves_no_image(
+    built: tuple[Path, Path], repository: Path, faulty: FaultyMirror, tmp_path: Path
+) -> None:
+    faulty.faults = {"bc_*.deb": (Fault.MISSING, ALWAYS)}
+    inputs = _inputs(repository, faulty.mirror, built[1] / "cache")
+    lowest, layer, _ = inputs.layers
+    inputs = replace(inputs, layers=(lowest, replace(layer, packages=("bc",))))
+    with pytest.raises(NetworkError, match=r"package 'bc' \(debian/pool/main/b/bc/bc_\S+\): 404"):
+        list(build_images(inputs, KINDS, tmp_path / "out"))
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["default"]
+    assert len(list((built[1] / "cache/images").iterdir())) == 1
+
+
+def _archives(place: Path) -> set[str]:
+    return {path.name for path in (place / "cache/archives").rglob("*.deb")}
+
+
+@pytest.mark.root
+@pytest.mark.mirror
+@pytest.mark.timeout(1200)
+def test_a_layer_has_its_packages_and_answers(built: tuple[Path, Path]) -> None:
+    listed = [contents.read_table((built[0] / "out" / kind / contents.FILE).read_text(), kind) for kind in KINDS]
+    default, test = ({each.name for each in packages} for packages in listed)
+    assert default < test
+    assert {*LAYER} <= test - default
+    assert "cros-guest-tools" not in {name.partition("_")[0] for name in _archives(built[0])}, "ours may change"
+    assert "zstd" in {name.partition("_")[0] for name in _archives(built[0])}
+    smb = tools.capture(["unsquashfs", "-cat", built[0] / "out/test" / SQUASHFS, "etc/samba/smb.conf"])
+    assert "workgroup = TESTGROUP" in smb
 
 
 @pytest.mark.root
 @pytest.mark.mirror
 @pytest.mark.timeout(1200)
 def test_packages_come_from_where_they_should(built: tuple[Path, Path]) -> None:
-    listed = contents.read_table((built[0] / contents.FILE).read_text(), contents.FILE)
+    listed = contents.read_table((built[0] / "out/default" / contents.FILE).read_text(), contents.FILE)
     origins = {each.name: each.origin for each in listed}
     assert origins["cros-guest-tools"] == origins["cros-garcon"] == "Google"
     assert origins["systemd"] == "Debian"

@@ -179,8 +179,8 @@ def probe_filesystems() -> list[Finding]:
     known = FILESYSTEMS.read_text().split()
     needs = {
         "btrfs": "LXD's storage pool unpacks an image once",
-        "squashfs": "images can be mounted to look into them",
-        "overlay": "chroots can share one base",
+        "squashfs": "the layers of images stand on one",
+        "overlay": "images are made in layers",
     }
     return [
         Finding(

@@ -8,7 +8,7 @@ from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import Task, task
 
-from common.errors import reported
+from common.errors import UsageError, reported
 from kokoro import desk
 from kokoro.flows import Build, Flow, read_flows
 
@@ -46,6 +46,16 @@ TAST = {
     "storage": MATRIX["storage"],
 }
 COMMON = ("plan", "out", "storage")
+GO_LIVE = {
+    "milestone": "whose; 69 or later",
+    "snapshot": "id of a snapshot of staging, or its beginning; what is staged now without it",
+    "to": "id of a live snapshot, or its beginning; the one before what is live without it",
+    "force": "go round a red gate; with --reason and --who",
+    "reason": "why, for the ledger",
+    "who": "who, for the ledger; your user name without it",
+    **{word: TAST[word] for word in ("keys", *COMMON)},
+}
+MILESTONE = {word: GO_LIVE[word] for word in ("milestone", "out", "storage")}
 # Invoke makes a list of these, an empty one by default, but only where the signature says None.
 Words = Sequence[str] | None
 ITERABLE = ["release", "arch", "image_type"]
@@ -169,6 +179,91 @@ def tast_record(
                    out=out, storage=storage)  # fmt: skip
 
 
+def promote_task(part: str, what: str) -> Task[Any]:
+    """The task that promotes one half of a milestone."""
+
+    def body(
+        _c: Context, milestone: int, snapshot: str = "", plan: bool = False, force: bool = False, reason: str = "",
+        who: str = "", keys: str = "", out: str = "", storage: str = "directory",
+    ) -> None:  # fmt: skip
+        from common.snapshots import Part
+        from scripts import promote as script  # not at the top: a build's own process has no scripts
+
+        with reported():
+            how = script.How(plan=plan, force=force, reason=reason, who=who, keys=keys, out=out, storage=storage)
+            script.run(Part(part), milestone=milestone, snapshot=snapshot, how=how)
+
+    body.__doc__ = f"Make {what} live that staging has tested."
+    return task(name=f"promote-{part}", help=_without(GO_LIVE, "to"))(body)  # type: ignore[no-any-return, unused-ignore]
+
+
+def rollback_task(part: str, what: str) -> Task[Any]:
+    """The task that puts one half of a milestone back."""
+
+    def body(
+        _c: Context, milestone: int, to: str = "", plan: bool = False, reason: str = "", who: str = "", keys: str = "",
+        out: str = "", storage: str = "directory",
+    ) -> None:  # fmt: skip
+        from common.snapshots import Part
+        from scripts import promote, rollback  # not at the top: a build's own process has no scripts
+
+        with reported():
+            how = promote.How(plan=plan, reason=reason, who=who, keys=keys, out=out, storage=storage)
+            rollback.run(Part(part), milestone=milestone, to=to, how=how)
+
+    body.__doc__ = f"Put {what} back that was live before."
+    words = _without(GO_LIVE, "snapshot", "force")
+    return task(name=f"rollback-{part}", help=words)(body)  # type: ignore[no-any-return, unused-ignore]
+
+
+def _without(words: dict[str, str], *names: str) -> dict[str, str]:
+    return {name: text for name, text in words.items() if name not in names}
+
+
+@task(help={"auto": "needed: what the tests say decides, and nobody looks", **_without(GO_LIVE, "milestone", "snapshot",
+                                                                                  "to", "force")})  # fmt: skip
+def promote(
+    _c: Context, auto: bool = False, plan: bool = False, reason: str = "", who: str = "", keys: str = "", out: str = "",
+    storage: str = "directory",
+) -> None:  # fmt: skip
+    """Make everything live that is green."""
+    from scripts import promote as script  # not at the top: a build's own process has no scripts
+
+    with reported():
+        if not auto:
+            raise UsageError("this promotes every active milestone", hint="--auto; or promote-apt, promote-container")
+        script.auto(how=script.How(plan=plan, reason=reason, who=who, keys=keys, out=out, storage=storage))
+
+
+@task(help=MILESTONE)
+def staged(_c: Context, milestone: int, out: str = "", storage: str = "directory") -> None:
+    """List what staging has and what may go live."""
+    from scripts import staged as script  # not at the top: a build's own process has no scripts
+
+    with reported():
+        script.run(milestone=milestone, out=out, storage=storage)
+
+
+@task(help=MILESTONE)
+def history(_c: Context, milestone: int, out: str = "", storage: str = "directory") -> None:
+    """Say who made what live; checks the ledgers."""
+    from scripts import history as script  # not at the top: a build's own process has no scripts
+
+    with reported():
+        script.run(milestone=milestone, out=out, storage=storage)
+
+
+@task(
+    help={"live": "the live buckets; else staging", **{word: GO_LIVE[word] for word in ("milestone", "out", "storage")}}
+)
+def verify(_c: Context, milestone: int, live: bool = False, out: str = "", storage: str = "directory") -> None:
+    """Check everything that is recorded, to the byte."""
+    from scripts import verify as script  # not at the top: a build's own process has no scripts
+
+    with reported():
+        script.run(milestone=milestone, live=live, out=out, storage=storage)
+
+
 @task(help={"out": MATRIX["out"], "keys": "the throwaway signing key too: what was published is trusted no more"})
 def clean(_c: Context, out: str = "", keys: bool = False) -> None:
     """Remove what was made (not the signing key)."""
@@ -176,7 +271,11 @@ def clean(_c: Context, out: str = "", keys: bool = False) -> None:
         desk.clean(out, keys=keys)
 
 
-ns = Collection(branches, flow_graph, serve, doctor, prune_images, uprev, tast_run, tast_record, clean)
+ns = Collection(branches, flow_graph, serve, doctor, staged, promote, history, verify, prune_images, uprev, tast_run,
+                tast_record, clean)  # fmt: skip
+for _part, _what in (("apt", "the repository"), ("container", "the images")):
+    ns.add_task(promote_task(_part, _what))
+    ns.add_task(rollback_task(_part, _what))
 for _flow in read_flows().flows.values():
     ns.add_task(flow_task(_flow))
 for _build in read_flows().builds.values():

@@ -61,9 +61,9 @@ def publish_repository(
     """
     ours = codenames(root)
     texts = {codename: verify(root / "dists" / codename / "InRelease", root / KEYRING).decode() for codename in ours}
-    generations = {codename: _check_published(target, codename, texts[codename]) for codename in ours}
+    generations = {codename: check_published(target, codename, texts[codename]) for codename in ours}
     _check_pool(target, manifest)
-    _check_others(target, root / KEYRING, ours)
+    check_others(target, root / KEYRING, ours)
     done: dict[str, Published] = {}
     for codename in ours:
         immutable, mutable, pointer = items_of(root, manifest, codename, target, with_pool=not done)
@@ -91,7 +91,7 @@ def items_of(
     return items[:fixed], items[fixed:-1], items[-1]
 
 
-def _check_published(target: Target, codename: str, text: str) -> int:
+def check_published(target: Target, codename: str, text: str) -> int:
     """The generation of the InRelease that is published, after a look whether clients will follow us from it."""
     pointer = target.name(f"dists/{codename}/InRelease")
     content, generation = seen(target.bucket, pointer)
@@ -129,7 +129,7 @@ def _check_pool(target: Target, manifest: Manifest) -> None:
         )  # fmt: skip
 
 
-def _check_others(target: Target, keyring: Path, ours: Collection[str]) -> None:
+def check_others(target: Target, keyring: Path, ours: Collection[str]) -> None:
     """The keyring is one for all codenames: it must fit those that we leave as they are."""
     dists = target.name("dists/")
     published = {

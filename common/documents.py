@@ -42,8 +42,11 @@ def parse(content: bytes, where: str) -> object:
 
 
 def sign_document(content: bytes, signer: Signer) -> bytes:
-    """The armoured signatures of a document, one of each of the signer's keys. SigningError: not all were made."""
-    return signer.detached(content)
+    """The signatures of a document, one of each of the signer's keys. SigningError: not all were made.
+
+    They are not armoured: in armour there are bytes that mean nothing, and nobody would see that one was changed.
+    """
+    return signer.detached(content, binary=True)
 
 
 def verify_document(content: bytes, signature: bytes, keyring: bytes, *, where: str) -> None:

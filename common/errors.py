@@ -138,6 +138,12 @@ class ImageError(ReleaseError):
     exit_code = 18
 
 
+class GateError(ReleaseError):
+    """A snapshot that may not go live: its tests are missing or not green."""
+
+    exit_code = 19
+
+
 @contextlib.contextmanager
 def reported() -> Iterator[None]:
     """Turn a ReleaseError into a message on stderr and its exit code: the one place that does.

@@ -14,6 +14,7 @@ from typing import Protocol
 from common.documents import canonical, parse
 from common.errors import ArtifactError
 from common.external import Pin, Pins
+from common.shown import Object
 from common.tast_results import Outcome, Result, Results
 from common.tast_suites import Suite
 
@@ -22,14 +23,6 @@ NOTE = "release_run.json"  # what `invoke tast-run` leaves in the result directo
 _STAMP = "%Y-%m-%dT%H:%M:%SZ"
 _LISTED = 10  # tests that failed, by name; the document has all of them
 _HINT = "run the suite again"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Object:
-    """A published object of a snapshot: its size in bytes, and its SHA-256 in hex."""
-
-    size: int
-    sha256: str
 
 
 @dataclass(frozen=True, kw_only=True)

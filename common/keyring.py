@@ -14,7 +14,7 @@ from common.files import secret_parent
 from common.signing import homedir
 
 UID = "Crostini desk run (THROWAWAY KEY made by the local runner, trust it for nothing) <throwaway@crostini.invalid>"
-_FOLDER = "throwaway"
+ARCHIVE, ATTESTATION = "throwaway", "attestation"
 _UNFINISHED = ".unfinished-"
 # ed25519 signs in every client there is (docs/apt.md); no passphrase, as nobody is asked at a desk.
 _PARAMETERS = f"""\
@@ -38,11 +38,12 @@ class ThrowawayKey:
     public: Path
 
 
-def throwaway_key(keys_dir: Path) -> ThrowawayKey:
-    """The key in `keys_dir`, made the first time; two runs at once get the same one.
+def throwaway_key(keys_dir: Path, name: str = ARCHIVE) -> ThrowawayKey:
+    """A key in `keys_dir`, made the first time; two runs at once get the same one.
 
     Args:
         keys_dir: made if it is missing; nobody else may read it (mode 0700).
+        name: ARCHIVE for the one that clients trust, ATTESTATION for the one that signs records of what was done.
 
     Raises:
         ArtifactError: what is there is not a pair of keys.
@@ -50,7 +51,7 @@ def throwaway_key(keys_dir: Path) -> ThrowawayKey:
     """
     keys_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     keys_dir.chmod(0o700)
-    place = keys_dir / _FOLDER
+    place = keys_dir / name
     key = ThrowawayKey(place / "secret.asc", place / "public.asc")
     handle = os.open(keys_dir, os.O_RDONLY)
     try:
@@ -88,8 +89,18 @@ def refuse_throwaway(keyring: Path, what: str) -> None:
         )
 
 
+def fingerprints(keyring: Path) -> tuple[str, ...]:
+    """The fingerprints of the keys in a keyring and of their subkeys, sorted. CommandError: gpg cannot read it."""
+    lines = [line.split(":") for line in _listing(keyring).splitlines()]
+    return tuple(sorted(fields[9] for fields in lines if fields[0] == "fpr"))
+
+
 def is_throwaway(keyring: Path) -> bool:
     """Whether a keyring has a key of some desk run in it. CommandError: gpg cannot read it."""
+    return "THROWAWAY KEY" in _listing(keyring)
+
+
+def _listing(keyring: Path) -> str:
     with homedir() as home:
         call: list[tools.Arg] = [
             "gpg",
@@ -101,7 +112,7 @@ def is_throwaway(keyring: Path) -> bool:
             "--show-keys",
             keyring,
         ]
-        return "THROWAWAY KEY" in tools.capture(call, timeout=60)
+        return tools.capture(call, timeout=60)
 
 
 def _make(folder: Path) -> None:

@@ -151,11 +151,11 @@ class Signer:
         """`content` with its signatures in one text, as InRelease is."""
         return self._sign(content, clearsign=True)
 
-    def detached(self, content: bytes) -> bytes:
-        """The armoured signatures of `content` alone, as Release.gpg is."""
-        return self._sign(content, clearsign=False)
+    def detached(self, content: bytes, *, binary: bool = False) -> bytes:
+        """The signatures of `content` alone, armoured as Release.gpg is unless `binary`."""
+        return self._sign(content, clearsign=False, binary=binary)
 
-    def _sign(self, content: bytes, *, clearsign: bool) -> bytes:
+    def _sign(self, content: bytes, *, clearsign: bool, binary: bool = False) -> bytes:
         """Sign, and count: a success that gpg reports may be another key's, or fewer signatures than asked for."""
         # "!" makes exactly this part sign; keyid= is a default gpg may overrule
         users = [word for fingerprint in self.fingerprints for word in ("-u", f"{fingerprint}!")]
@@ -163,6 +163,7 @@ class Signer:
             io.BytesIO(content),
             clearsign=clearsign,
             detach=not clearsign,
+            binary=binary,
             extra_args=[*users, "--digest-algo", DIGEST, "--no-emit-version"],
         )
         made = sorted(_CREATED.findall(result.stderr))

@@ -2,7 +2,7 @@
 
 `<milestone>/snapshots/<id>.json` is an in-toto statement whose subjects are the published objects, by their paths below
 the milestone, with their sizes as annotations; <id> is the SHA-256 of these bytes. Evidence about it is in
-`<milestone>/snapshots/<id>/evidence/<name>.json`, with its signature in `<name>.json.asc`.
+`<milestone>/snapshots/<id>/evidence/<name>.json`, with its signature in `<name>.json.sig`.
 """
 
 import datetime as dt
@@ -11,10 +11,11 @@ import re
 from dataclasses import dataclass
 
 from common.bucket import Bucket, Kind
-from common.documents import parse, verify_document
+from common.documents import parse
 from common.errors import ArtifactError, UsageError
-from common.evidence import Evidence, Object, Snapshot
+from common.evidence import Snapshot
 from common.milestones import object_name
+from common.shown import Object
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 _ID = re.compile(r"[0-9a-f]{64}")
@@ -60,13 +61,25 @@ class SnapshotStore:
         return self._read(snapshot, parse(held.content, where), where)
 
     def attach_evidence(self, snapshot: str, name: str, content: bytes, signature: bytes) -> str:
-        """See Snapshots. The signature goes first, so that nobody finds a document without one."""
+        """See Snapshots."""
         if not self.has(snapshot):
             raise UsageError(f"{self.url} has no snapshot {snapshot!r}", hint="give the whole id")
-        place = self._name(f"{snapshot}/evidence/{name}.json")
-        self.bucket.upload(signature, f"{place}.asc", kind=Kind.IMMUTABLE)
-        self.bucket.upload(content, place, kind=Kind.IMMUTABLE)
-        return f"{self.bucket.url}/{place}"
+        return self.put_signed(f"{snapshot}/evidence/{name}.json", content, signature)
+
+    def put_signed(self, path: str, content: bytes, signature: bytes, *, publisher: str = "") -> str:
+        """Keep a document below snapshots/ and its signature, which goes first; returns its URL.
+
+        Raises:
+            ConflictError: there is another document of that name.
+        """
+        name = self._name(path)
+        have = self.bucket.stat(name)
+        if have is None or have.sha256 != hashlib.sha256(content).hexdigest():
+            # A signature has its time in it: that of a run that was killed before the document gives way.
+            if have is None:
+                self.bucket.upload(signature, f"{name}.sig", kind=Kind.POINTER, publisher=publisher)
+            self.bucket.upload(content, name, kind=Kind.IMMUTABLE, publisher=publisher)
+        return f"{self.bucket.url}/{name}"
 
     def evidence(self, snapshot: str) -> dict[str, Signed]:
         """The evidence about a snapshot by URL, whose signatures the caller verifies.
@@ -78,30 +91,10 @@ class SnapshotStore:
         for name in self.bucket.names(self._name(f"{snapshot}/evidence/")):
             if not name.endswith(".json"):
                 continue
-            content, signature = self.bucket.read(name), self.bucket.read(f"{name}.asc")
+            content, signature = self.bucket.read(name), self.bucket.read(f"{name}.sig")
             if content is None or signature is None:
                 raise ArtifactError(f"{self.bucket.url}/{name} has no signature", hint=_HINT)
             found[f"{self.bucket.url}/{name}"] = Signed(content.content, signature.content)
-        return found
-
-    def verified(self, snapshot: str, keyring: bytes) -> list[Evidence]:
-        """The evidence about a snapshot, in the order of its names, which is that of suites and times.
-
-        Args:
-            snapshot: its id.
-            keyring: the armoured public keys of the published cros-archive-keyring.asc.
-
-        Raises:
-            SigningError: a document is not signed by one of them.
-            ArtifactError: a document cannot be read, has no signature, or is not about this snapshot.
-        """
-        found = []
-        for url, signed in self.evidence(snapshot).items():
-            verify_document(signed.content, signed.signature, keyring, where=url)
-            made = Evidence.read(signed.content, url)
-            if made.snapshot != snapshot or not url.endswith(f"/{made.name}.json"):
-                raise ArtifactError(f"{url} is {made.name!r} of snapshot {made.snapshot!r}", hint=_HINT)
-            found.append(made)
         return found
 
     def _name(self, path: str) -> str:

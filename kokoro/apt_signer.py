@@ -2,20 +2,29 @@
 
 import datetime as dt
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from common.aptrepo import KEYRING, add_by_hash, check_contents, check_exact, codenames, for_clients, indices_of
+from common.aptrepo import (
+    KEYRING,
+    add_by_hash,
+    check_contents,
+    check_exact,
+    codenames,
+    for_clients,
+    indices_of,
+    redated,
+)
 from common.errors import SigningError
 from common.files import workspace, write_atomically
 from common.manifest import Manifest
 from common.progress import step
-from common.signing import Signer, homedir, import_secret_keys, verify
+from common.signing import Signer, verify
+from kokoro import keystore
 from kokoro.env import KokoroEnv
 
-KEYS = "*_cros-archive-signing-key*"
+KEY = "cros-archive-signing-key"
 INPUT, OUTPUT = "apt_unsigned", "apt_signed"
+RELEASES = "apt_releases"
 
 
 def now() -> dt.datetime:
@@ -26,15 +35,21 @@ def now() -> dt.datetime:
 def build(env: KokoroEnv) -> None:
     """Make apt_signed/{dists,pool,cros-archive-keyring.asc} and its manifest from apt_unsigned.
 
+    Where there are apt_releases/<codename>/Release files instead, of a repository that was published before, these are
+    dated and signed anew, and nothing else.
+
     Raises:
         ArtifactError: apt_unsigned is not what its manifest says, or does not agree with itself.
         SigningError: there is no key, or one that clients would refuse.
     """
+    if (env.gfile_dir / RELEASES).is_dir():
+        _sign_anew(env)
+        return
     unsigned = env.gfile_dir / INPUT
     with step(f"Check {INPUT}"):
         manifest = check_exact(unsigned, env.gfile_dir / f"{INPUT}.manifest.json")
         check_contents(unsigned, manifest)
-    with _signer(env.keystore_dir) as signer, workspace(".apt_signer", parent=env.artifacts_dir) as place:
+    with keystore.signer(env.keystore_dir, KEY) as signer, workspace(".apt_signer", parent=env.artifacts_dir) as place:
         made = place / OUTPUT
         with step(f"Sign {', '.join(codenames(unsigned))} with {', '.join(signer.fingerprints)}"):
             copy_files(unsigned, made, manifest)
@@ -68,22 +83,26 @@ def sign_repository(root: Path, signer: Signer, *, date: dt.datetime) -> None:
         dist = root / "dists" / codename
         text = for_clients((dist / "Release").read_text(), date)
         add_by_hash(dist, indices_of(text))
-        write_atomically(dist / "Release", text)
-        write_atomically(dist / "Release.gpg", signer.detached(text.encode()))
-        write_atomically(dist / "InRelease", signer.clear_sign(text.encode()))
-        verify(dist / "Release", keyring, detached=dist / "Release.gpg", expected=signer.fingerprints)
-        if verify(dist / "InRelease", keyring, expected=signer.fingerprints) != text.encode():
-            raise SigningError(f"{codename!r}: InRelease does not say what Release says", hint="run the job again")
+        _sign(dist, text, keyring, signer)
 
 
-@contextmanager
-def _signer(keystore: Path | None) -> Iterator[Signer]:
-    """The keys of the keystore, in memory for as long as the `with` lasts."""
-    files = sorted(keystore.glob(KEYS)) if keystore else []
-    if not files:
-        raise SigningError(
-            f"no signing key {KEYS!r} in {str(keystore) if keystore else 'KOKORO_KEYSTORE_DIR, which is not set'}",
-            hint="kokoro/apt_signer.cfg fetches it; at a desk the local runner makes a throwaway key",
-        )
-    with homedir() as home:
-        yield Signer(home, import_secret_keys(home, files))
+def _sign(dist: Path, text: str, keyring: Path, signer: Signer) -> None:
+    """Write Release, Release.gpg and InRelease, and verify them as a client will."""
+    write_atomically(dist / "Release", text)
+    write_atomically(dist / "Release.gpg", signer.detached(text.encode()))
+    write_atomically(dist / "InRelease", signer.clear_sign(text.encode()))
+    verify(dist / "Release", keyring, detached=dist / "Release.gpg", expected=signer.fingerprints)
+    if verify(dist / "InRelease", keyring, expected=signer.fingerprints) != text.encode():
+        raise SigningError(f"{dist.name!r}: InRelease does not say what Release says", hint="run the job again")
+
+
+def _sign_anew(env: KokoroEnv) -> None:
+    """Date and sign Release files that were signed before."""
+    with keystore.signer(env.keystore_dir, KEY) as signer, workspace(".apt_signer", parent=env.artifacts_dir) as place:
+        write_atomically(place / KEYRING, signer.public_keys())
+        for path in sorted((env.gfile_dir / RELEASES).glob("*/Release")):
+            with step(f"Sign {path.parent.name} anew with {', '.join(signer.fingerprints)}"):
+                _sign(place / RELEASES / path.parent.name, redated(path.read_text(), now()), place / KEYRING, signer)
+        target = env.artifacts_dir / RELEASES
+        shutil.rmtree(target, ignore_errors=True)
+        (place / RELEASES).rename(target)

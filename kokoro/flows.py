@@ -23,6 +23,7 @@ class Need(StrEnum):
     ROOT = "root"
     LXD = "lxd"
     SIGNING_KEY = "signing-key"
+    ATTESTATION_KEY = "attestation-key"
     BUCKET = "bucket"
 
 

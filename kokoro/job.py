@@ -15,9 +15,10 @@ from pathlib import Path
 from common import progress, tools
 from common.errors import ArtifactError, ConfigError, DeadlineError, ReleaseError, from_os_error
 from common.files import ROOT, remove_stale, sha256_of
-from common.keyring import throwaway_key
+from common.keyring import ARCHIVE, ATTESTATION, ThrowawayKey, throwaway_key
 from common.manifest import Manifest
 from kokoro import ant, sandbox
+from kokoro.attest import KEY as ATTESTATION_KEY
 from kokoro.buckets import Access, still_published
 from kokoro.config import BuildConfig
 from kokoro.env import SCM, STORE_VARIABLE
@@ -95,7 +96,7 @@ class _JobRun:
 
     def run(self) -> Result:
         resources = self._gfile_resources()
-        key = self._key(resources)
+        key = self._digest(resources)
         before = self.place.read_result()
         if before and not self.runner.force and before.key == key and self._still_good(before):
             return before.unchanged()
@@ -129,7 +130,7 @@ class _JobRun:
     def _still_good(self, before: Result) -> bool:
         return before.state.good and self.place.complete() and still_published(self.place, self.runner.access.store)
 
-    def _key(self, resources: Mapping[str, Path]) -> str:
+    def _digest(self, resources: Mapping[str, Path]) -> str:
         """The digest of everything that could change what the job makes."""
         inputs = {
             "job": self.job.name,
@@ -138,7 +139,7 @@ class _JobRun:
             "epoch": self.epoch,
             "parents": [place.manifest().digest() for place in self.parents],
             "resources": {name: sha256_of(path) for name, path in sorted(resources.items())},
-            "keys": [self._key_files()[1].read_text()] if self.config.keystore else [],
+            "keys": [self._key(wanted.keyname).public.read_text() for wanted in self.config.keystore],
             "settings": [self.job.releases, self.job.arches, self.job.image_types, self.job.tarball],
             "config": repr(self.config),
             "storage": self.runner.access.words if Need.BUCKET in self.job.build.needs else "",
@@ -146,9 +147,9 @@ class _JobRun:
         }
         return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
-    def _key_files(self) -> tuple[Path, Path]:
-        key = throwaway_key(self.runner.out.keys)
-        return key.secret, key.public
+    def _key(self, keyname: str) -> ThrowawayKey:
+        """What stands here for a key of the keystore."""
+        return throwaway_key(self.runner.out.keys, ATTESTATION if keyname == ATTESTATION_KEY else ARCHIVE)
 
     def _gfile_resources(self) -> dict[str, Path]:
         """The .cfg's gfile_resources by the name they have in KOKORO_GFILE_DIR: /bigstore/ is out/gs here."""
@@ -161,7 +162,7 @@ class _JobRun:
                 )
             path = self.runner.out.store / resource.removeprefix(BIGSTORE)
             if resource == ARCHIVE_KEYRING:
-                _publish_keyring(self._key_files()[1], path)
+                _publish_keyring(self._key(ARCHIVE).public, path)
             if not path.exists():
                 raise ArtifactError(f"{resource!r} is missing: there is no {str(path)!r}", hint="put it there")
             found[path.name] = path
@@ -178,9 +179,13 @@ class _JobRun:
         for parent in self.parents:
             parent.manifest().check(parent.artifacts)
             _hand_on(parent, gfile)
-        if Need.SIGNING_KEY in self.job.build.needs:
-            for wanted in self.config.keystore:
-                shutil.copy2(self._key_files()[0], self.work / "keystore" / wanted.filename)
+        for wanted in self.config.keystore:
+            if self._may_see(wanted.keyname):
+                shutil.copy2(self._key(wanted.keyname).secret, self.work / "keystore" / wanted.filename)
+
+    def _may_see(self, keyname: str) -> bool:
+        need = Need.ATTESTATION_KEY if keyname == ATTESTATION_KEY else Need.SIGNING_KEY
+        return need in self.job.build.needs
 
     def _environment(self) -> dict[str, str]:
         """The whole environment of the shell step."""
@@ -204,7 +209,7 @@ class _JobRun:
             "PYTHONPYCACHEPREFIX": str(out.cache / "pyc"),
             progress.FILE_VARIABLE: str(self.work / "progress.json"),
         }
-        if Need.SIGNING_KEY in job.build.needs:
+        if any(self._may_see(wanted.keyname) for wanted in self.config.keystore):
             fixed["KOKORO_KEYSTORE_DIR"] = str(self.work / "keystore")
         if Need.BUCKET in job.build.needs:
             fixed |= self.runner.access.environment()

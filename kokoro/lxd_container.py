@@ -22,6 +22,7 @@ from lxd.test import check_image
 log = logging.getLogger(__name__)
 
 INPUT = "apt_signed"
+MANIFEST = f"{INPUT}.manifest.json"
 OUTPUT = "lxd"
 
 
@@ -36,7 +37,7 @@ def build(env: KokoroEnv) -> None:
     chosen = list(wanted(env))
     repository = env.gfile_dir / INPUT
     with step(f"Check {INPUT}"):
-        check_exact(repository, env.gfile_dir / f"{INPUT}.manifest.json")
+        check_exact(repository, env.gfile_dir / MANIFEST)
         for release, arch in chosen:
             repository_packages(repository, release, arch)
     mirror = Mirror.of_this_machine()
@@ -82,6 +83,7 @@ def _build_and_check(env: KokoroEnv, inputs: Inputs, place: Path) -> None:
         for name, done in checks:
             folder, target = place / name.type, env.artifacts_dir / OUTPUT / name.folder
             if (err := done.exception()) is None:
+                shutil.copyfile(env.gfile_dir / MANIFEST, folder / MANIFEST)  # which repository it was built from
                 _hand_on(folder, target)
             elif isinstance(err, CheckFailedError | ImageError):
                 _keep_report(folder, target)

@@ -6,23 +6,26 @@ from dataclasses import asdict
 
 from common.aptpublish import Target, publish_repository
 from common.aptrepo import KEYRING, check_contents, check_exact
+from common.aptstate import apt_state
 from common.errors import ConfigError
-from common.files import write_atomically
-from common.keyring import refuse_throwaway
+from common.files import sha256_of, write_atomically
+from common.keyring import fingerprints, refuse_throwaway
 from common.progress import step
 from common.publication import note
+from common.snapshots import Part
 from common.store import open_bucket
+from kokoro import attest
 from kokoro.env import KokoroEnv
 
 log = logging.getLogger(__name__)
 
 BUCKET = "cros-packages-staging"
-INPUT = "apt_signed"
+INPUT, IMAGES = "apt_signed", "lxd"
 REPORT = "published.json"
 
 
 def build(env: KokoroEnv) -> None:
-    """Publish apt_signed to gs://cros-packages-staging/<milestone>, and leave published.json about it.
+    """Publish apt_signed to gs://cros-packages-staging/<milestone>, record it, and leave published.json about it.
 
     Raises:
         ArtifactError: apt_signed is not what its manifest says.
@@ -47,3 +50,9 @@ def build(env: KokoroEnv) -> None:
     objects = {target.name(entry.path): entry.size for entry in manifest.entries}
     pointers = [target.name(f"dists/{codename}/InRelease") for codename in done]
     write_atomically(env.artifacts_dir / REPORT, note(target.bucket, pointers, objects, report))
+    with step("Record what is staged"):
+        ours = {f"dists/{codename}/InRelease": sha256_of(root / "dists" / codename / "InRelease") for codename in done}
+        attest.record(
+            env, Part.APT, target.bucket, apt_state(target.bucket, env.milestone), ours=ours,
+            keys=fingerprints(root / KEYRING), reports=attest.reports_below(env.gfile_dir / IMAGES),
+        )  # fmt: skip

@@ -5,17 +5,24 @@ import json
 import logging
 from collections.abc import Sequence
 
+from common.bucket import Bucket
 from common.errors import ArtifactError, ConfigError
 from common.files import write_atomically
 from common.keyring import refuse_throwaway
+from common.milestones import object_name
 from common.progress import step
 from common.publication import note
+from common.snapshots import Part
 from common.store import open_bucket
+from kokoro import attest
 from kokoro.env import KokoroEnv
 from lxd.built import BuiltImage, find_images
 from lxd.changes import Changes
+from lxd.pins import version_of
 from lxd.publish import publish_images
+from lxd.report import FILE as BOOTED
 from lxd.simplestreams import IMAGES
+from lxd.state import container_state
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +67,22 @@ def build(env: KokoroEnv) -> None:
     log.info("%s", done.uploads)
     _write_changes(env, done.changes)
     report = {"added": dict(done.added), "kept": list(done.kept)}
-    write_atomically(env.artifacts_dir / REPORT, note(bucket, [f"{env.milestone}/{IMAGES}"], done.objects, report))
+    said = note(bucket, [f"{env.milestone}/{IMAGES}"], done.objects, report)
+    write_atomically(env.artifacts_dir / REPORT, said)
+    with step("Record what is staged"):
+        _record(env, bucket)
+
+
+def _record(env: KokoroEnv, bucket: Bucket) -> None:
+    """Record what is staged: the newest version of each product, of which some may have been published before."""
+    state = container_state(bucket, env.milestone)
+    reports: dict[str, bytes | None] = {}
+    for path in state.objects if state else ():
+        if (version := version_of(path)) is not None:
+            reports.setdefault(version.product, None)
+            if path.endswith(f"/{BOOTED}") and (held := bucket.read(object_name(env.milestone, path))):
+                reports[version.product] = held.content
+    attest.record(env, Part.CONTAINER, bucket, state, ours={}, reports=reports)
 
 
 def _write_changes(env: KokoroEnv, changes: Sequence[Changes]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from common import tools
 from common.errors import ArtifactError
 from common.files import sha256_of, workspace
-from lxd import contents, sbom
+from lxd import contents, report, sbom
 from lxd.contents import Package, read_table
 from lxd.guest import CROS_KEYRING
 from lxd.metadata import LXD_ARCHES, ImageName
@@ -22,7 +22,7 @@ _BLOCK = 1 << 20
 _METADATA = {"lxd.tar.xz": "lxd.tar.xz", "incus.tar.xz": "incus.tar.xz"}
 _ROOTS = {SQUASHFS: "squashfs", TARBALL: "root.tar.xz"}
 # Clients pass over what they do not know.
-_LISTS = {contents.FILE: MANIFEST, sbom.FILE: "cyclonedx"}
+_LISTS = {contents.FILE: MANIFEST, sbom.FILE: "cyclonedx", report.FILE: "junit"}
 _WANTED = (*_METADATA, SQUASHFS)
 
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from common.errors import ArtifactError, UsageError
-from common.evidence import Object
 from common.external import SUFFIX, Pin, Pins
+from common.shown import Object
 from lxd.pins import version_of
 from lxd.simplestreams import Images
 

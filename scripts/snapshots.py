@@ -2,7 +2,7 @@
 
 from common.branches import active_branches
 from common.errors import UsageError
-from common.snapshot_store import SnapshotStore
+from common.snapshots import Snapshots
 from common.store import open_bucket
 from common.tast_suites import Source
 from kokoro.desk import store_of
@@ -12,7 +12,7 @@ LIVE = "cros-containers"
 CONTAINERS = {Source.LIVE: LIVE, Source.STAGING: STAGING}
 
 
-def find_store(snapshot: str, source: Source, *, milestone: int, out: str, storage: str) -> SnapshotStore:
+def find_store(snapshot: str, source: Source, *, milestone: int, out: str, storage: str) -> Snapshots:
     """The store that has a snapshot of containers.
 
     Args:
@@ -26,8 +26,8 @@ def find_store(snapshot: str, source: Source, *, milestone: int, out: str, stora
     """
     bucket = open_bucket(store_of(storage, out), CONTAINERS[source])
     if milestone:
-        return SnapshotStore(bucket, milestone)
-    stores = [SnapshotStore(bucket, branch.milestone) for branch in active_branches()]
+        return Snapshots(bucket, milestone)
+    stores = [Snapshots(bucket, branch.milestone) for branch in active_branches()]
     for store in stores:
         if store.has(snapshot):
             return store

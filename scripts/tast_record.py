@@ -1,27 +1,17 @@
 """Attaches what a run of Tast says, signed, to the snapshot it was of: what `invoke tast-record` does."""
 
-import contextlib
 import datetime as dt
 from collections.abc import Iterator
 from pathlib import Path
 
-from common.aptrepo import KEYRING
 from common.documents import sign_document, verify_document
-from common.errors import SigningError, UsageError
+from common.errors import UsageError
 from common.evidence import Evidence, read_note
-from common.keyring import throwaway_key
-from common.milestones import object_name
-from common.signing import Signer, homedir, import_secret_keys
-from common.store import Storage, open_bucket, parse_storage
 from common.tast_results import read_results
-from common.tast_suites import Source, find_suite
-from kokoro.apt_signer import KEYS
-from kokoro.desk import out_directory, store_of
-from kokoro.publish_apt_staging import BUCKET as PACKAGES_STAGING
+from common.tast_suites import find_suite
 from lxd.tast_data import pins_of
+from scripts.keys import attestation_signer
 from scripts.snapshots import find_store
-
-PACKAGES = {Source.LIVE: "cros-packages", Source.STAGING: PACKAGES_STAGING}
 
 
 def run(
@@ -58,9 +48,9 @@ def run(
     if plan:
         return
     document = made.write()
-    with _signer(keys, out, storage) as signer:
+    with attestation_signer(keys, out, storage) as signer:
         signature = sign_document(document, signer)
-    _check(document, signature, wanted.container, store.milestone, out, storage)
+    verify_document(document, signature, store.keyring(), where="the evidence")  # as everybody will
     print(f"attached as {store.attach_evidence(snapshot, made.name, document, signature)}")
 
 
@@ -72,29 +62,3 @@ def lines(evidence: Evidence) -> Iterator[str]:
     tests = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items())) or "no test"
     yield f"{evidence.suite}: {'green' if evidence.green else 'not green'} ({tests})"
     yield from (f"  {sentence}" for sentence in evidence.why)
-
-
-@contextlib.contextmanager
-def _signer(keys: str, out: str, storage: str) -> Iterator[Signer]:
-    """Whoever signs. SigningError: there is no key file, or only a throwaway one, and the store is Google's."""
-    if keys:
-        files = sorted(Path(keys).glob(KEYS))
-    elif parse_storage(storage) is Storage.GCS:
-        raise SigningError("no key is named, and a throwaway key stays off gs://", hint=f"--keys DIR with {KEYS}")
-    else:
-        files = [throwaway_key(out_directory(out) / "keys").secret]
-    if not files:
-        raise SigningError(f"no signing key {KEYS!r} in {keys!r}", hint="--keys DIR names a directory that has one")
-    with homedir() as home:
-        yield Signer(home, import_secret_keys(home, files))
-
-
-def _check(document: bytes, signature: bytes, source: Source, milestone: int, out: str, storage: str) -> None:
-    """See that everybody can verify it. SigningError: not with the keyring that is published."""
-    bucket, name = open_bucket(store_of(storage, out), PACKAGES[source]), object_name(milestone, KEYRING)
-    held = bucket.read(name)
-    if held is None:
-        raise SigningError(
-            f"{bucket.url}/{name} is missing: nobody could verify the evidence", hint="publish the repository first"
-        )
-    verify_document(document, signature, held.content, where="the evidence")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from common import tools
 from common.errors import CommandError, UsageError
-from common.evidence import Object
 from common.external import Pin, Pins, read_pins
 from common.files import write_atomically
 from common.milestones import folder_of, object_name
+from common.shown import Object
 from common.snapshot_store import SnapshotStore
 from common.store import open_bucket
 from kokoro.desk import store_of

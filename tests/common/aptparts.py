@@ -6,10 +6,10 @@ from pathlib import Path
 
 from common import tools
 from common.branches import Branch, Channel
-from common.keyring import throwaway_key
+from common.keyring import ARCHIVE, ATTESTATION, throwaway_key
 from common.signing import homedir
 from common.store import Store
-from kokoro import apt_repo, apt_signer
+from kokoro import apt_repo, apt_signer, attest
 from kokoro.env import KokoroEnv
 from scripts.bench_apt_repo import make_deb
 
@@ -52,10 +52,11 @@ def after(env: KokoroEnv) -> KokoroEnv:
 
 
 def desk_keys(env: KokoroEnv) -> None:
-    """Put the throwaway key where the keystore would leave the real one."""
+    """Put the throwaway keys where the keystore would leave the real ones."""
     assert env.keystore_dir is not None
-    key = throwaway_key(env.keystore_dir.parent / "keys")
-    (env.keystore_dir / "73103_cros-archive-signing-key").write_bytes(key.secret.read_bytes())
+    for name, keyname in ((ARCHIVE, apt_signer.KEY), (ATTESTATION, attest.KEY)):
+        key = throwaway_key(env.keystore_dir.parent / "keys", name)
+        (env.keystore_dir / f"73103_{keyname}").write_bytes(key.secret.read_bytes())
 
 
 def signed(place: Path, *, releases: Sequence[str] = RELEASES, version: str = "72.11316") -> KokoroEnv:

@@ -5,8 +5,9 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from common.evidence import NOTE, Note, Object, Snapshot
+from common.evidence import NOTE, Note, Snapshot
 from common.external import Pin, Pins
+from common.shown import Object
 from common.tast_results import RESULTS, STREAMED
 from common.tast_suites import Source, Suite
 

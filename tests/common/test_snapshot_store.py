@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from common.bucket import Kind
 from common.bucket_directory import DirectoryBucket
 from common.errors import ArtifactError, ConflictError, UsageError
-from common.evidence import Object, Snapshot, Snapshots
+from common.evidence import Snapshot, Snapshots
+from common.shown import Object
 from common.snapshot_store import STATEMENT, Signed, SnapshotStore
 from tests.common.tastparts import CREATED
 

@@ -14,6 +14,7 @@ from common.manifest import Manifest
 from common.signing import Signer, verify
 from kokoro import apt_repo, apt_signer
 from kokoro.env import KokoroEnv
+from kokoro.keystore import signer as keys_of
 from tests.common.aptparts import add_packages, desk_keys, environment, make_key
 
 
@@ -71,7 +72,7 @@ def test_two_keys_sign_at_once(env: KokoroEnv) -> None:
     make_key(keystore(env), "Key-Type: RSA", "Key-Length: 3072", "Key-Usage: sign", name="next")
     apt_signer.build(env)
     dist = env.artifacts_dir / "apt_signed/dists/bookworm"
-    with apt_signer._signer(keystore(env)) as signer:
+    with keys_of(keystore(env), apt_signer.KEY) as signer:
         assert len(signer.fingerprints) == 2
         verify(dist / "InRelease", env.artifacts_dir / "apt_signed" / KEYRING, expected=signer.fingerprints)
         for key in signer.keys:  # either is enough for a client
@@ -119,9 +120,9 @@ def test_no_repository(env: KokoroEnv) -> None:
 def test_no_key(env: KokoroEnv) -> None:
     for path in keystore(env).iterdir():
         path.unlink()
-    with pytest.raises(SigningError, match="no signing key") as caught:
+    with pytest.raises(SigningError, match="no key") as caught:
         apt_signer.build(env)
-    assert "apt_signer.cfg" in caught.value.hint
+    assert "cfg fetches it" in caught.value.hint
 
 
 def test_a_bad_key_changes_nothing(env: KokoroEnv) -> None:

@@ -49,14 +49,14 @@ def handed_on(env: KokoroEnv) -> set[str]:
 def test_an_image_and_its_log_are_handed_on(env: KokoroEnv) -> None:
     lxd_container.build(env)
     folder = f"lxd/bookworm/{native_arch()}/default"
-    assert handed_on(env) == {f"{folder}/{file}" for file in (*FILES, "sponge_log.xml")}
+    assert handed_on(env) == {f"{folder}/{file}" for file in (*FILES, "sponge_log.xml", lxd_container.MANIFEST)}
     assert (env.artifacts_dir / folder).stat().st_mode & 0o777 == 0o755
 
 
 def test_every_type_that_is_asked_for_is_checked_and_handed_on(env: KokoroEnv) -> None:
     lxd_container.build(replace(env, image_types=("default", "test"), tarball=True))
     folders = [f"lxd/bookworm/{native_arch()}/{kind}" for kind in ("default", "test")]
-    files = (*FILES, "sponge_log.xml", TARBALL)
+    files = (*FILES, "sponge_log.xml", TARBALL, lxd_container.MANIFEST)
     assert handed_on(env) == {f"{folder}/{file}" for folder in folders for file in files}
 
 
@@ -73,7 +73,9 @@ def test_the_types_that_pass_are_handed_on_without_those_that_fail(
         lxd_container.build(replace(env, image_types=("default", "test")))
     of_test = {name for name in handed_on(env) if "/test/" in name}
     assert {Path(name).name for name in of_test} == {"sponge_log.xml"}
-    assert {Path(name).name for name in handed_on(env) - of_test} == {*FILES, "sponge_log.xml"}
+    assert {Path(name).name for name in handed_on(env) - of_test} == {
+        *FILES, "sponge_log.xml", lxd_container.MANIFEST,
+    }  # fmt: skip
 
 
 def test_an_image_of_another_architecture_is_not_booted(

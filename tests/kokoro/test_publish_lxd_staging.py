@@ -16,12 +16,13 @@ from kokoro.env import KokoroEnv
 from lxd.built import find_images
 from lxd.contents import Package, write_table
 from lxd.simplestreams import IMAGES, Images
-from tests.common.aptparts import environment
+from tests.common.aptparts import desk_keys, environment
 
 
 @pytest.fixture
 def env(tmp_path: Path) -> KokoroEnv:
     env = environment(tmp_path)
+    desk_keys(env)
     add_image(env, "bookworm/amd64/default")
     return env
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from common.bucket_directory import DirectoryBucket
 from common.errors import ArtifactError, UsageError
-from common.evidence import Object
 from common.external import Pin, read_pins
+from common.shown import Object
 from lxd.metadata import ImageName
 from lxd.pins import protected
 from lxd.simplestreams import Images, Item, Product

@@ -14,28 +14,28 @@ from common.bucket_directory import DirectoryBucket
 from common.documents import verify_document
 from common.errors import ArtifactError, SigningError, UsageError
 from common.evidence import Evidence, Note, missing_for
-from common.keyring import throwaway_key
+from common.keyring import ATTESTATION, throwaway_key
 from common.snapshot_store import SnapshotStore
 from common.tast_suites import find_suite
 from lxd.tast_data import pins_of
+from scripts.gate import evidence_of
 from scripts.tast_record import run
 from tests.common.aptparts import make_key
 from tests.common.tastparts import error, leave, record
 from tests.scripts.tastchecks import publish, snapshot
 from tests.support import Checkout
 
-KEYRING = "72/cros-archive-keyring.asc"
+KEYRING = "72/snapshots/keyring.asc"
 ED25519 = ("Key-Type: EDDSA", "Key-Curve: ed25519", "Key-Usage: sign")
 Recorded = Callable[..., None]
 
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
-    """Buckets with images of milestone 72, and the keyring of a repository that the desk's key has signed."""
+    """A bucket with images of milestone 72, and the keyring of the desk's key for records."""
     out = tmp_path / "out"
-    publish(out)
-    packages = DirectoryBucket(out / "gs" / "cros-packages-staging")
-    packages.upload(throwaway_key(out / "keys").public.read_bytes(), KEYRING, kind=Kind.POINTER)
+    images = publish(out)
+    images.upload(throwaway_key(out / "keys", ATTESTATION).public.read_bytes(), KEYRING, kind=Kind.POINTER)
     return out
 
 
@@ -71,8 +71,7 @@ def results(folder: Path, store: SnapshotStore, made: str, *records: dict[str, o
 def only_evidence(store: SnapshotStore, made: str) -> Evidence:
     """What is attached, verified with what is published."""
     [(url, signed)] = store.evidence(made).items()
-    root = store.bucket.root.parent  # type: ignore[attr-defined]
-    keyring = (root / "cros-packages-staging" / KEYRING).read_bytes()
+    keyring = (store.bucket.root / KEYRING).read_bytes()  # type: ignore[attr-defined]
     verify_document(signed.content, signed.signature, keyring, where=url)
     return Evidence.read(signed.content, url)
 
@@ -146,11 +145,12 @@ def test_a_plan_attaches_nothing(
 
 def test_a_key_of_the_keystore(recorded: Recorded, tmp_path: Path, store: SnapshotStore, made: str, out: Path) -> None:
     results(tmp_path / "results", store, made)
-    make_key(tmp_path / "keystore", *ED25519)
+    key = make_key(tmp_path / "keystore", *ED25519)
+    key.rename(key.with_name("73103_cros-attestation-key"))
     with pytest.raises(SigningError, match="'the evidence' has no good signature by a key of 'keyring.asc'"):
         recorded(keys=str(tmp_path / "keystore"))
-    assert store.evidence(made) == {}, "a key that no client knows signs nothing"
-    with pytest.raises(SigningError, match="no signing key"):
+    assert store.evidence(made) == {}, "a key that nobody knows signs nothing"
+    with pytest.raises(SigningError, match="no key"):
         recorded(keys=str(tmp_path))
 
 
@@ -158,8 +158,8 @@ def test_without_a_published_keyring(
     recorded: Recorded, tmp_path: Path, store: SnapshotStore, made: str, out: Path
 ) -> None:
     results(tmp_path / "results", store, made)
-    DirectoryBucket(out / "gs" / "cros-packages-staging").delete(KEYRING)
-    with pytest.raises(SigningError, match=r"cros-archive-keyring\.asc is missing: nobody could verify the evidence"):
+    store.bucket.delete(KEYRING)
+    with pytest.raises(SigningError, match=r"snapshots/keyring\.asc is missing: nobody can verify"):
         recorded()
     assert store.evidence(made) == {}
 
@@ -179,20 +179,21 @@ def test_evidence_is_verified_and_of_this_snapshot(
 ) -> None:
     results(tmp_path / "results", store, made)
     recorded()
-    keyring = (out / "gs" / "cros-packages-staging" / KEYRING).read_bytes()
-    [evidence] = store.verified(made, keyring)
+    keyring = (out / "gs" / "cros-containers-staging" / KEYRING).read_bytes()
+    [evidence] = evidence_of(store, made, keyring)
+    assert isinstance(evidence, Evidence)
     assert missing_for([find_suite("pfq")], [evidence], made) == []
     [signed] = store.evidence(made).values()
     other = snapshot(publish(out, day=1))
     store.attach_evidence(other, evidence.name, signed.content, signed.signature)
     with pytest.raises(ArtifactError, match=f"is '{evidence.name}' of snapshot '{made}'"):
-        store.verified(other, keyring)
+        evidence_of(store, other, keyring)
     store.attach_evidence(made, "pfq-later", signed.content, signed.signature)
     with pytest.raises(ArtifactError, match=r"pfq-later\.json is"):
-        store.verified(made, keyring)
+        evidence_of(store, made, keyring)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=15)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15)
 @given(st.data())
 def test_a_changed_byte_of_evidence_is_found(
     recorded: Recorded, tmp_path: Path, store: SnapshotStore, made: str, out: Path, data: st.DataObject
@@ -200,7 +201,7 @@ def test_a_changed_byte_of_evidence_is_found(
     if not store.evidence(made):
         results(tmp_path / "results", store, made)
         recorded()
-    keyring = (out / "gs" / "cros-packages-staging" / KEYRING).read_bytes()
+    keyring = (out / "gs" / "cros-containers-staging" / KEYRING).read_bytes()
     [(url, signed)] = store.evidence(made).items()
     name = url.removeprefix(f"{store.bucket.url}/")
     content = bytearray(signed.content)
@@ -208,9 +209,9 @@ def test_a_changed_byte_of_evidence_is_found(
     content[position] = data.draw(st.integers(0, 255).filter(lambda byte: byte != content[position]))
     store.bucket.upload(bytes(content), name, kind=Kind.POINTER)
     with pytest.raises(SigningError, match="has no good signature"):
-        store.verified(made, keyring)
+        evidence_of(store, made, keyring)
     store.bucket.upload(signed.content, name, kind=Kind.POINTER)
-    assert len(store.verified(made, keyring)) == 1
+    assert len(evidence_of(store, made, keyring)) == 1
 
 
 def test_the_task(pristine: Checkout, tmp_path: Path, store: SnapshotStore, made: str, out: Path) -> None:

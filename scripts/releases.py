@@ -1,0 +1,84 @@
+"""The two halves of a release, the apt repository and the images, as what is done by hand finds them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from common.aptstate import apt_state
+from common.bucket import Bucket
+from common.ledger import Ledger
+from common.milestones import folder_of
+from common.shown import State
+from common.snapshots import Part, Snapshot, Snapshots, current
+from common.store import open_bucket
+from common.tast_suites import Suite
+from kokoro import publish_apt_staging, publish_lxd_staging
+from kokoro.desk import store_of
+from lxd.state import container_state
+from scripts.gate import why_not
+
+STAGING = {Part.APT: publish_apt_staging.BUCKET, Part.CONTAINER: publish_lxd_staging.BUCKET}
+LIVE = {Part.APT: "cros-packages", Part.CONTAINER: "cros-containers"}
+_REPOSITORY = "apt_signed.manifest.json"
+
+
+@dataclass(frozen=True)
+class Half:
+    """One half of a milestone's release, in staging and live."""
+
+    part: Part
+    milestone: int
+    staging: Snapshots
+    live: Snapshots
+
+    @classmethod
+    def open(cls, part: Part, milestone: int, *, out: str, storage: str) -> "Half":
+        """Open its buckets. UsageError: there is no such milestone, or an unknown storage."""
+        folder_of(milestone)
+        store = store_of(storage, out)
+        return cls(
+            part, milestone, Snapshots(open_bucket(store, STAGING[part]), milestone),
+            Snapshots(open_bucket(store, LIVE[part]), milestone),
+        )  # fmt: skip
+
+    @property
+    def ledger(self) -> Ledger:
+        """What was made live."""
+        return Ledger(self.live.bucket, self.milestone)
+
+    def state(self, bucket: Bucket) -> State | None:
+        """What a bucket shows of this half; None where nothing is published."""
+        found = apt_state if self.part is Part.APT else container_state
+        return found(bucket, self.milestone)
+
+    def staged(self) -> Snapshot | None:
+        """The snapshot that staging shows now."""
+        state = self.state(self.staging.bucket)
+        return current(self.staging.all(), state) if state else None
+
+    def shown_live(self) -> Snapshot | None:
+        """The snapshot that is live now."""
+        state = self.state(self.live.bucket)
+        return current(self.live.all(), state) if state else None
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What decides about a half: the suites, and the images of staging, which stand for the repository in them."""
+
+    suites: Sequence[Suite]
+    images: Snapshots
+
+    def why_not(self, half: Half, snapshot: Snapshot) -> list[str]:
+        """Why a snapshot of staging may not go live; nothing where it may.
+
+        Tast runs on images: for a repository, it is images built from exactly that one which have to be green.
+        """
+        if half.part is Part.CONTAINER:
+            return why_not(half.staging, snapshot, self.suites)
+        built = snapshot.origin.inputs.get(_REPOSITORY, "")
+        images = [each for each in self.images.all() if built and built in each.origin.inputs.values()]
+        found = [why_not(self.images, each, self.suites) for each in images]
+        own = why_not(half.staging, snapshot, ())
+        if not found:
+            return [*own, "no images of staging were built from this repository"]
+        return [*own, *min(found, key=len)]

@@ -1,0 +1,160 @@
+"""Everything that is recorded of a milestone, checked from signatures to bytes: what `invoke verify` does."""
+
+import hashlib
+from collections.abc import Iterator
+
+from common.aptrelease import codenames_of
+from common.aptrepo import KEYRING
+from common.documents import verify_document
+from common.errors import ArtifactError, ReleaseError, SigningError
+from common.files import workspace
+from common.ledger import LEDGER, check_signatures
+from common.milestones import object_name
+from common.parallel import in_parallel
+from common.progress import step
+from common.shown import Object
+from common.signing import verify
+from common.snapshots import Part, Snapshot, Snapshots
+from scripts.gate import evidence_of
+from scripts.releases import Half
+
+
+def run(*, milestone: int, live: bool, out: str, storage: str) -> None:
+    """Check every snapshot, its objects, its evidence, and the ledger; print what was looked at.
+
+    Args:
+        milestone: whose.
+        live: the live buckets; else staging.
+        out, storage: where the buckets are, as --out and --storage have it.
+
+    Raises:
+        ArtifactError: naming everything that is wrong.
+    """
+    wrong: list[str] = []
+    for part in Part:
+        half = Half.open(part, milestone, out=out, storage=storage)
+        snapshots = half.live if live else half.staging
+        with step(f"Check {snapshots.url}"):
+            wrong += list(check(half, snapshots))
+    if wrong:
+        raise ArtifactError(
+            f"{len(wrong)} things are not what was recorded", details="\n".join(wrong),
+            hint="do not promote from there; publish again, or restore the objects that are named",
+        )  # fmt: skip
+
+
+def check(half: Half, snapshots: Snapshots) -> Iterator[str]:
+    """What is wrong in a bucket, a sentence for each thing."""
+    ids = snapshots.ids()
+    if not ids:
+        print(f"{snapshots.url}: nothing was recorded")
+        return
+    try:
+        keyring = snapshots.keyring()
+    except ReleaseError as err:
+        yield err.what
+        return
+    found: list[Snapshot] = []
+    for each in ids:
+        try:
+            found.append(snapshots.find(each))
+        except ReleaseError as err:
+            yield err.what
+    for snapshot in found:
+        yield from _signature(snapshots, snapshot, keyring)
+        yield from _evidence(snapshots, snapshot, keyring)
+    try:
+        state = half.state(snapshots.bucket)
+        if state is not None and not any(each.state.shows(state) for each in found):
+            yield f"{snapshots.url} shows something that nobody has recorded"
+    except ReleaseError as err:
+        yield f"{err.what}: {err.details}"
+    objects, shown = _objects(snapshots, found, half)
+    yield from _contents(snapshots, objects, shown)
+    if half.part is Part.APT:
+        for snapshot in found:
+            yield from _archive(snapshots, snapshot)
+    if snapshots is half.live:
+        yield from _ledger(half, keyring)
+    print(f"{snapshots.url}: {len(found)} snapshots, {len(objects)} objects")
+
+
+def _signature(snapshots: Snapshots, snapshot: Snapshot, keyring: bytes) -> Iterator[str]:
+    try:
+        verify_document(snapshot.write(), snapshots.signature(snapshot.id), keyring, where=f"{snapshot.id}.json")
+    except SigningError as err:
+        yield err.what
+
+
+def _evidence(snapshots: Snapshots, snapshot: Snapshot, keyring: bytes) -> Iterator[str]:
+    try:
+        evidence_of(snapshots, snapshot.id, keyring)
+    except (SigningError, ArtifactError) as err:
+        yield err.what
+
+
+def _objects(snapshots: Snapshots, found: list[Snapshot], half: Half) -> tuple[dict[str, Object], set[str]]:
+    """What has to be where, by name; and which of it has to be there: copies, and what clients are shown now.
+
+    By-hash copies and images of older snapshots may have been pruned.
+    """
+    milestone = snapshots.milestone
+    objects: dict[str, Object] = {}
+    shown: set[str] = set()
+    try:
+        now = half.state(snapshots.bucket)
+    except ReleaseError:
+        now = None
+    for snapshot in found:
+        replaced = set(snapshot.state.replaced)
+        for path, each in snapshot.objects.items():
+            name = snapshots.kept(each.sha256) if path in replaced else object_name(milestone, path)
+            objects[name] = each
+        if now is not None and snapshot.state.shows(now):
+            here = {object_name(milestone, path): each for path, each in snapshot.objects.items()}
+            objects |= here
+            shown |= here.keys()
+    shown |= {name for name in objects if "/snapshots/objects/" in f"/{name}"}
+    return objects, shown
+
+
+def _contents(snapshots: Snapshots, objects: dict[str, Object], shown: set[str]) -> Iterator[str]:
+    def problem(name: str) -> str:
+        try:
+            held = snapshots.bucket.read(name)
+        except ReleaseError as err:
+            return err.what
+        if held is None:
+            return f"{snapshots.bucket.url}/{name} is missing" if name in shown else ""
+        if hashlib.sha256(held.content).hexdigest() != objects[name].sha256:
+            return f"{snapshots.bucket.url}/{name} has another content than was recorded"
+        return ""
+
+    yield from filter(None, in_parallel(problem, sorted(objects), threads=min(snapshots.bucket.threads, 4)))
+
+
+def _archive(snapshots: Snapshots, snapshot: Snapshot) -> Iterator[str]:
+    """Clients can verify each InRelease with the keyring that was published with it."""
+    with workspace("verify") as place:
+        try:
+            keyring = place / KEYRING
+            keyring.write_bytes(snapshots.read_kept(snapshot.objects[KEYRING].sha256).content)
+            for codename in codenames_of(snapshot):
+                path = place / "InRelease"
+                digest = snapshot.objects[f"dists/{codename}/InRelease"].sha256
+                path.write_bytes(snapshots.read_kept(digest).content)
+                verify(path, keyring)
+        except ReleaseError as err:
+            yield f"{snapshot.short}: {err.what}"
+
+
+def _ledger(half: Half, keyring: bytes) -> Iterator[str]:
+    try:
+        lines = half.ledger.lines()
+    except ArtifactError as err:
+        yield err.what
+        return
+    yield from check_signatures(lines, keyring, f"{half.live.bucket.url}/{LEDGER}")
+    shown = half.shown_live()
+    if not lines or shown is None or lines[-1].entry.after != shown.id:
+        yield f"{half.live.url}: the ledger does not end with what is live"

@@ -1,0 +1,125 @@
+"""Snapshots: the statement's one form of bytes, and what is refused."""
+
+import contextlib
+import datetime as dt
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.bucket import Kind
+from common.bucket_directory import DirectoryBucket
+from common.errors import ArtifactError, ConflictError, UsageError
+from common.keyring import ATTESTATION, throwaway_key
+from common.shown import Object, State, settled
+from common.signing import Signer, homedir, import_secret_keys
+from common.snapshots import Origin, Part, Snapshot, Snapshots, current
+
+DIGESTS = st.text("0123456789abcdef", min_size=64, max_size=64)
+TEXTS = st.text(max_size=20)
+OBJECTS = st.builds(Object, size=st.integers(0, 1 << 40), sha256=DIGESTS)
+WORDS = st.dictionaries(TEXTS.filter(lambda name: name not in ("source", "snapshot")), DIGESTS, max_size=3)
+
+
+@st.composite
+def snapshots(draw: st.DrawFn) -> Snapshot:
+    """Any snapshot."""
+    objects = draw(st.dictionaries(st.text(min_size=1, max_size=30), OBJECTS, min_size=1, max_size=6))
+    paths = st.lists(st.sampled_from(sorted(objects)), min_size=1, unique=True).map(tuple)
+    return Snapshot(
+        part=draw(st.sampled_from(Part)), milestone=draw(st.integers(69, 300)), bucket=draw(TEXTS),
+        created=draw(st.datetimes(timezones=st.just(dt.UTC))).replace(microsecond=0),
+        state=State(objects=objects, pointers=draw(paths), replaced=draw(paths)),
+        origin=Origin(
+            job=draw(TEXTS), branch=draw(TEXTS), commit=draw(TEXTS), inputs=draw(WORDS),
+            keys=tuple(draw(st.lists(TEXTS, max_size=2))), tools=draw(st.dictionaries(TEXTS, TEXTS, max_size=2)),
+            source=draw(st.one_of(st.just(""), DIGESTS)),
+        ),
+    )  # fmt: skip
+
+
+@given(snapshots())
+def test_what_is_written_is_read(snapshot: Snapshot) -> None:
+    assert Snapshot.read(snapshot.write(), "it") == snapshot
+    statement = json.loads(snapshot.write())
+    assert statement["_type"] == "https://in-toto.io/Statement/v1"
+    assert statement["predicateType"] == "https://slsa.dev/provenance/v1"
+
+
+@given(snapshots(), st.data())
+def test_damaged_bytes_are_refused_or_another_snapshot(snapshot: Snapshot, data: st.DataObject) -> None:
+    content = bytearray(snapshot.write())
+    at = data.draw(st.integers(0, len(content) - 1))
+    content[at] = data.draw(st.integers(0, 255).filter(lambda byte: byte != content[at]))
+    with contextlib.suppress(ArtifactError):
+        assert Snapshot.read(bytes(content), "it").id != snapshot.id
+
+
+@given(st.one_of(st.binary(max_size=200), st.recursive(st.none() | st.integers() | TEXTS, lambda inner: st.lists(inner)
+                 | st.dictionaries(TEXTS, inner)).map(lambda value: json.dumps(value).encode())))  # fmt: skip
+def test_whatever_else_is_refused(content: bytes) -> None:
+    with pytest.raises(ArtifactError):
+        Snapshot.read(content, "it")
+
+
+STATE = State(objects={"a": Object(size=1, sha256="0" * 64)}, pointers=("a",), replaced=("a",))
+
+
+def made(minute: int, state: State = STATE) -> Snapshot:
+    when = dt.datetime(2026, 11, 26, 10, minute, tzinfo=dt.UTC)
+    return Snapshot(part=Part.APT, milestone=72, bucket="gs://b", created=when, state=state, origin=Origin(job="test"))
+
+
+def shown(bucket: DirectoryBucket, text: bytes) -> State:
+    bucket.upload(text, "72/a", kind=Kind.POINTER)
+    stat = bucket.stat("72/a")
+    assert stat is not None
+    return State(objects={"a": Object.of(stat)}, pointers=("a",), replaced=("a",))
+
+
+def test_snapshots_in_a_bucket(tmp_path: Path) -> None:
+    bucket = DirectoryBucket(tmp_path / "b")
+    store = Snapshots(bucket, 72)
+    assert store.all() == []
+    with homedir() as home:
+        signer = Signer(home, import_secret_keys(home, [throwaway_key(tmp_path / "keys", ATTESTATION).secret]))
+        first = made(1, shown(bucket, b"one"))
+        assert store.add(first, signer, publisher="me") == first.id
+        assert store.add(first, signer, publisher="me") == first.id, "twice is once"
+        second = made(2, shown(bucket, b"two"))
+        with pytest.raises(ConflictError, match="was replaced while it was recorded"):
+            store.add(made(3, first.state.__class__(objects={"a": Object(size=9, sha256="1" * 64)}, pointers=("a",),
+                                                    replaced=("a",))), signer, publisher="me")  # fmt: skip
+        store.add(second, signer, publisher="me")
+    assert [each.id for each in store.all()] == [second.id, first.id]
+    assert store.find(first.short) == first
+    assert store.read_kept(first.objects["a"].sha256).content == b"one"
+    assert current(store.all(), first.state) == first
+    for name in ("", "abc", "0" * 64):
+        with pytest.raises(UsageError, match="no snapshot"):
+            store.find(name)
+    (tmp_path / f"b/72/snapshots/{first.id}.json").write_text("{}")
+    with pytest.raises(ArtifactError, match="not what its name says"):
+        store.all()
+
+
+def test_a_state_is_one_of_pointers_that_have_not_moved() -> None:
+    moves = iter([b"1", b"2", b"2", b"2"])
+    assert settled(lambda: next(moves), lambda _pointer: STATE, "b/72") == STATE
+    assert settled(lambda: b"", lambda _pointer: STATE, "b/72") is None
+    numbers = iter(range(1, 100))
+    with pytest.raises(ConflictError, match="5 times while it was looked at"):
+        settled(lambda: next(numbers), lambda _pointer: STATE, "b/72")
+
+
+def test_what_is_not_whole_is_an_error_only_where_nothing_moved() -> None:
+    def broken(_pointer: bytes) -> State:
+        raise ArtifactError("it is not whole")
+
+    with pytest.raises(ArtifactError, match="not whole"):
+        settled(lambda: b"1", broken, "b/72")
+    moves = iter([b"1", b"2", b"2", b"2"])
+    with pytest.raises(ArtifactError, match="not whole"):
+        settled(lambda: next(moves), broken, "b/72")

@@ -1,0 +1,97 @@
+"""What the tests of releases share: a desk whose staging has a repository and images built from it, and green tests."""
+
+import atexit
+import datetime as dt
+import functools
+import shutil
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from common.documents import sign_document
+from common.errors import CheckFailedError
+from common.evidence import Evidence
+from common.keyring import ATTESTATION, throwaway_key
+from common.signing import Signer, homedir, import_secret_keys
+from common.snapshots import Part, Snapshot, Snapshots
+from common.store import Store
+from kokoro import apt_repo, apt_signer, publish_apt_staging, publish_lxd_staging
+from kokoro.env import KokoroEnv
+from lxd.report import Outcome, Report
+from scripts.releases import Half
+from tests.common.aptparts import add_packages, desk_keys, environment
+
+IMAGE = "bookworm/amd64/default"
+
+
+def publish(
+    place: Path, version: str = "72.11316", *, booted: bool = True, failing: bool = False, store: Store | None = None
+) -> KokoroEnv:
+    """Publish a repository of this version to staging, and an image built from it; `place` is a desk's out/."""
+    for folder in place.glob("gfile*"):
+        shutil.rmtree(folder)
+    env = _signed(place, version)
+    env = replace(env, store=store or env.store, emulated=store is not None)
+    folder = env.gfile_dir / "lxd" / IMAGE
+    folder.mkdir(parents=True)
+    for file in ("lxd.tar.xz", "incus.tar.xz", "rootfs.squashfs"):
+        (folder / file).write_text(f"{file} {version}")
+    shutil.copyfile(env.gfile_dir / "apt_signed.manifest.json", folder / "apt_signed.manifest.json")
+    if booted:
+        failed = CheckFailedError("it is broken") if failing else None
+        Report((Outcome("bare", "system-boots", 1.0, failed),), 1.0).write(folder)
+    for build in (publish_apt_staging, publish_lxd_staging):
+        build.build(replace(env, job_name=f"cros-containers/crostini-guest/72/{build.__name__.rsplit('.', 1)[-1]}"))
+    return env
+
+
+@functools.cache
+def _unsigned(version: str) -> KokoroEnv:
+    """The unsigned repository of a version, made once for all tests of a process; see `environment`."""
+    place = Path(tempfile.mkdtemp(prefix="releaseparts-"))
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    env = environment(place)
+    add_packages(env, version=version)
+    apt_repo.build(env)
+    return env
+
+
+def _signed(place: Path, version: str) -> KokoroEnv:
+    """The repository of a version, signed with this desk's key: the environment of the job that finds it."""
+    env = environment(place)
+    desk_keys(env)
+    signer = replace(env, gfile_dir=_unsigned(version).artifacts_dir, artifacts_dir=place / "gfile+")
+    signer.artifacts_dir.mkdir()
+    apt_signer.build(signer)
+    return replace(env, gfile_dir=signer.artifacts_dir)
+
+
+def half(place: Path, part: Part, storage: str = "directory") -> Half:
+    """One half of milestone 72 at this desk."""
+    return Half.open(part, 72, out=str(place), storage=storage)
+
+
+def staged(place: Path, part: Part, storage: str = "directory") -> Snapshot:
+    """What staging shows."""
+    found = half(place, part, storage).staged()
+    assert found is not None
+    return found
+
+
+def make_green(place: Path, *, why: tuple[str, ...] = (), storage: str = "directory") -> None:
+    """Attach what a run of pfq on the staged images says: green, or why not."""
+    images = half(place, Part.CONTAINER, storage).staging
+    snapshot = staged(place, Part.CONTAINER, storage)
+    said = Evidence(
+        snapshot=snapshot.id, suite="pfq", expression="crostini.*", container="staging", vm="staging",
+        recorded=dt.datetime.now(dt.UTC).replace(microsecond=0), started=None, ended=None, host="dut1", pins={},
+        tests=(("crostini.Basic", "passed", ""),), why=why, files={},
+    )  # fmt: skip
+    attach(place, images, snapshot, said.name, said.write())
+
+
+def attach(place: Path, snapshots: Snapshots, snapshot: Snapshot, name: str, content: bytes) -> None:
+    """Attach a document, signed with the desk's key."""
+    with homedir() as home:
+        signer = Signer(home, import_secret_keys(home, [throwaway_key(place / "keys", ATTESTATION).secret]))
+        snapshots.attach_evidence(snapshot.id, name, content, sign_document(content, signer))

@@ -3,8 +3,10 @@
 An exec of LXD's own for each program costs a tenth of a second, nearly all of it the processors' time.
 """
 
+import contextlib
 import itertools
 import json
+import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -157,6 +159,7 @@ class _Stream(WebSocketBaseClient):  # type: ignore[misc]  # ws4py has no types
         try:
             self.connect()
         except (OSError, HandshakeError):
+            self.close_connection()
             self.closed(1006)
             return
         threading.Thread(target=self.run, daemon=True).start()
@@ -170,9 +173,16 @@ class _Stream(WebSocketBaseClient):  # type: ignore[misc]  # ws4py has no types
 
     def closed(self, code: int, reason: str | None = None) -> None:  # noqa: ARG002, as ws4py calls it
         """The other side is gone."""
-        if self.sock:  # ws4py does not close what cannot be shut down any more
-            self.sock.close()
         self._closed()
+
+    def close_connection(self) -> None:
+        """Close the socket, also where ws4py would not: what cannot be shut down any more."""
+        sock = self.sock  # type: ignore[has-type]
+        self.sock = None
+        if sock:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+            sock.close()
 
     def unhandled_error(self, error: Exception) -> None:
         """The other side is gone without a word; `closed` is called next."""

@@ -10,8 +10,9 @@ from common import tools
 from lxd import host
 from lxd.checks import CHECKS
 from lxd.container import Container
-from lxd.own import DATA, POOL, PREFIX
+from lxd.own import POOL
 from lxd.report import Outcome
+from lxd.servers import Server
 from tests.lxd.daemons import pid_of
 
 MUTANTS_TOML = Path(__file__).with_name("mutants.toml")
@@ -20,6 +21,7 @@ _WORDS = f"""
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8
 units=/usr/lib/systemd/user wants=$units/default.target.wants sources=/etc/apt/sources.list.d
 keyring=/usr/share/keyrings/cros-archive-keyring.gpg host={host.HOST_PROGRAMS}
+[ -c /dev/null ] || mknod --mode=666 /dev/null c 1 3
 """
 # Notices whatever is changed in a file of our packages.
 _WATCHES_ALL = "our-files-are-intact"
@@ -41,8 +43,9 @@ class Mutant:
 
     def damage(self, container: Container, parent: Path, project: str) -> None:
         """Break a container that has not been started, of the daemon whose files are below `parent`."""
-        [place] = parent.glob(f"{PREFIX}-*")
-        root = place / DATA / "storage-pools" / POOL / "containers" / f"{project}_{container.name}" / "rootfs"
+        # As the daemon sees it, in its own mount namespace.
+        pool = Server.LXD.kind.home / "storage-pools" / POOL
+        root = pool / "containers" / f"{project}_{container.name}" / "rootfs"
         tools.run(
             ["nsenter", f"--target={pid_of(parent)}", "--mount", "chroot", root, "sh", "-euc", _WORDS + self.script]
         )

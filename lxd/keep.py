@@ -1,6 +1,7 @@
 """Containers in which a check has failed, left running for a person to look into: --keep-on-failure."""
 
 import contextlib
+import select
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -33,6 +34,9 @@ def wait_for_person(lines: Sequence[str]) -> None:
     with contextlib.suppress(KeyboardInterrupt, EOFError):
         print("\n".join(lines), file=sys.stderr, flush=True)
         print("Enter, or Ctrl-C, ends the wait and removes everything.", file=sys.stderr, flush=True)
+        # A Ctrl-C that comes just before input() blocks would be heard with the next key only.
+        while not select.select([sys.stdin], [], [], 0.2)[0]:
+            pass
         input()
 
 

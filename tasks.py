@@ -183,7 +183,7 @@ def promote_task(part: str, what: str) -> Task[Any]:
     """The task that promotes one half of a milestone."""
 
     def body(
-        _c: Context, milestone: int, snapshot: str = "", plan: bool = False, force: bool = False, reason: str = "",
+        _c: Context, milestone: int = 0, snapshot: str = "", plan: bool = False, force: bool = False, reason: str = "",
         who: str = "", keys: str = "", out: str = "", storage: str = "directory",
     ) -> None:  # fmt: skip
         from common.snapshots import Part
@@ -201,8 +201,8 @@ def rollback_task(part: str, what: str) -> Task[Any]:
     """The task that puts one half of a milestone back."""
 
     def body(
-        _c: Context, milestone: int, to: str = "", plan: bool = False, reason: str = "", who: str = "", keys: str = "",
-        out: str = "", storage: str = "directory",
+        _c: Context, milestone: int = 0, to: str = "", plan: bool = False, reason: str = "", who: str = "",
+        keys: str = "", out: str = "", storage: str = "directory",
     ) -> None:  # fmt: skip
         from common.snapshots import Part
         from scripts import promote, rollback  # not at the top: a build's own process has no scripts
@@ -236,7 +236,7 @@ def promote(
 
 
 @task(help=MILESTONE)
-def staged(_c: Context, milestone: int, out: str = "", storage: str = "directory") -> None:
+def staged(_c: Context, milestone: int = 0, out: str = "", storage: str = "directory") -> None:
     """List what staging has and what may go live."""
     from scripts import staged as script  # not at the top: a build's own process has no scripts
 
@@ -245,7 +245,7 @@ def staged(_c: Context, milestone: int, out: str = "", storage: str = "directory
 
 
 @task(help=MILESTONE)
-def history(_c: Context, milestone: int, out: str = "", storage: str = "directory") -> None:
+def history(_c: Context, milestone: int = 0, out: str = "", storage: str = "directory") -> None:
     """Say who made what live; checks the ledgers."""
     from scripts import history as script  # not at the top: a build's own process has no scripts
 
@@ -256,7 +256,7 @@ def history(_c: Context, milestone: int, out: str = "", storage: str = "director
 @task(
     help={"live": "the live buckets; else staging", **{word: GO_LIVE[word] for word in ("milestone", "out", "storage")}}
 )
-def verify(_c: Context, milestone: int, live: bool = False, out: str = "", storage: str = "directory") -> None:
+def verify(_c: Context, milestone: int = 0, live: bool = False, out: str = "", storage: str = "directory") -> None:
     """Check everything that is recorded, to the byte."""
     from scripts import verify as script  # not at the top: a build's own process has no scripts
 

@@ -21,8 +21,6 @@ from scripts.keys import attestation_signer
 from scripts.releases import Gate, Half
 from scripts.resign import signed_anew
 
-FIRST_PLANNED = 20  # changes of a plan by name; the rest is counted
-
 
 @dataclass(frozen=True, kw_only=True)
 class How:

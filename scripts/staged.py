@@ -36,7 +36,7 @@ def run(*, milestone: int, out: str, storage: str) -> None:
         for each, before in zip(snapshots, [*snapshots[1:], None], strict=False):
             marks = [name for name, which in (("staged", shown),) if which and which.id == each.id]
             marks += ["live"] if live and each.id in (live.origin.source, live.id) else []
-            print(f"  {each.short} {age(each)} old" + (f" ({', '.join(marks)})" if marks else ""))
+            print(f"  {each.id} {age(each)} old" + (f" ({', '.join(marks)})" if marks else ""))
             for line in changes(half.staging, each, before):
                 print(f"    {line}")
             why = gate.why_not(half, each)

@@ -26,11 +26,11 @@ def test_what_is_staged_what_is_new_and_why_it_may_not_go_live(
 ) -> None:
     publish(tmp_path, "72.1")
     make_green(tmp_path)
-    first = shown(tmp_path, Part.APT).short
+    first = shown(tmp_path, Part.APT).id
     run(Part.APT, milestone=72, snapshot="", how=How(out=str(tmp_path), who="me"))
     publish(tmp_path, "72.2")
     apt = lines(tmp_path, capsys)[: lines(tmp_path, capsys).index("gs://cros-containers-staging/72: ")]
-    second = shown(tmp_path, Part.APT).short
+    second = shown(tmp_path, Part.APT).id
     assert apt[:2] == ["gs://cros-packages-staging/72: ", f"  {second} 0 min old (staged)"]
     assert "    + cros-garcon 72.2+deb12 all" in apt
     at = apt.index("    may not go live:")

@@ -13,6 +13,7 @@ from common.bucket import Bucket, Kind
 from common.errors import ConflictError, SigningError
 from common.files import workspace
 from common.manifest import Manifest
+from common.milestones import object_name, url_of
 from common.parallel import in_parallel
 from common.publication import Item, Published, publish, seen
 from common.signing import verify
@@ -25,14 +26,19 @@ _FIXED = ("Origin", "Label", "Codename")
 
 @dataclass(frozen=True)
 class Target:
-    """Where a repository goes: a bucket and the milestone's directory in it."""
+    """Where a repository goes: a bucket, and the milestone in it."""
 
     bucket: Bucket
-    prefix: str
+    milestone: int
+
+    @property
+    def url(self) -> str:
+        """Of the repository, for messages."""
+        return url_of(self.bucket.url, self.milestone)
 
     def name(self, path: str) -> str:
         """The object of a path below the repository."""
-        return f"{self.prefix}/{path}"
+        return object_name(self.milestone, path)
 
     def text(self, path: str) -> str | None:
         """The content of that object, or None."""
@@ -124,7 +130,7 @@ def _check_pool(target: Target, manifest: Manifest) -> None:
     ]
     if wrong:
         raise ConflictError(
-            f"{target.bucket.url}/{target.prefix} has {wrong[0].split(':')[0]!r} with other content",
+            f"{target.url} has {wrong[0].split(':')[0]!r} with other content",
             details="\n".join(wrong), hint="what is published never changes: build the packages with a new version",
         )  # fmt: skip
 

@@ -8,7 +8,7 @@ from debian.deb822 import Packages
 from common.aptrepo import KEYRING, indices_of
 from common.bucket import Bucket
 from common.errors import ArtifactError
-from common.milestones import object_name
+from common.milestones import object_name, url_of
 from common.parallel import in_parallel
 from common.publication import seen
 from common.shown import Object, State, settled, whole
@@ -27,7 +27,7 @@ def apt_state(bucket: Bucket, milestone: int) -> State | None:
     return settled(
         lambda: _pointers(bucket, milestone),
         lambda pointers: _state(bucket, milestone, {path: held[0] for path, held in pointers.items()}),
-        f"{bucket.url}/{milestone}",
+        url_of(bucket.url, milestone),
     )
 
 

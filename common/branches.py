@@ -10,6 +10,7 @@ from typing import Literal
 
 from common.errors import ConfigError, UsageError
 from common.files import ROOT
+from common.milestones import FIRST
 from common.settings import Table, nearest
 
 BRANCHES_TOML = ROOT / "branches.toml"
@@ -197,6 +198,11 @@ def _read_branch(name: str, table: Table, defaults: Table) -> Branch:
         raise ConfigError(
             f"{table.where}: milestone is {milestone}, but the name says {match['milestone']}",
             hint="correct one of the two",
+        )
+
+    if milestone < FIRST:
+        raise ConfigError(
+            f"{table.where}: milestone {milestone} has no containers", hint=f"{FIRST} was the first; remove the branch"
         )
 
     def words(key: str, choices: Sequence[str]) -> tuple[str, ...]:

@@ -19,6 +19,12 @@ def folder_of(milestone: int) -> str:
     return str(milestone) if milestone >= FIRST_WITH_FOLDER else ""
 
 
+def url_of(base: str, milestone: int) -> str:
+    """The URL of a milestone below that of its bucket: `gs://cros-packages/72`. UsageError: see folder_of."""
+    folder = folder_of(milestone)
+    return f"{base}/{folder}" if folder else base
+
+
 def object_name(milestone: int, path: str) -> str:
     """The name of an object by its path below the milestone: `72/streams/v1/images.json`. UsageError: see folder_of."""
     folder = folder_of(milestone)

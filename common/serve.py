@@ -19,6 +19,7 @@ from typing import BinaryIO
 
 from common.errors import BusyError, UsageError
 from common.localca import certificates
+from common.milestones import FIRST, FIRST_WITH_FOLDER, folder_of, url_of
 
 log = logging.getLogger(__name__)
 
@@ -76,29 +77,33 @@ def client_lines(served: Served, bucket_root: Path) -> str:
     blocks = [
         block
         for bucket in sorted(path for path in bucket_root.iterdir() if path.is_dir())
-        for milestone in sorted(
-            (path for path in bucket.iterdir() if path.name.isdecimal()), key=lambda path: int(path.name)
-        )
-        for block in (_apt_lines(served, milestone), _lxd_lines(served, milestone))
+        for milestone in _milestones(bucket)
+        for block in (_apt_lines(served, bucket, milestone), _lxd_lines(served, bucket, milestone))
         if block
     ]
     return "\n\n".join(blocks) if blocks else "nothing is published yet: ./run invoke continuous --branch BRANCH"
 
 
-def _apt_lines(served: Served, milestone: Path) -> str:
+def _milestones(bucket: Path) -> list[int]:
+    """Those that may be in a bucket, the one that is at its top among them."""
+    folders = (int(path.name) for path in bucket.iterdir() if path.name.isdecimal())
+    return sorted({FIRST, *(number for number in folders if number >= FIRST_WITH_FOLDER)})
+
+
+def _apt_lines(served: Served, bucket: Path, milestone: int) -> str:
     """The key and the deb822 source of a repository. Its signature is what is trusted, so HTTP will do."""
-    suites = sorted(path.parent.name for path in milestone.glob("dists/*/InRelease"))
+    place = bucket / folder_of(milestone)
+    suites = sorted(path.parent.name for path in place.glob("dists/*/InRelease"))
     if not suites:
         return ""
-    bucket = milestone.parent.name
-    key = shlex.quote(str((milestone / KEYRING).resolve()))
+    key = shlex.quote(str((place / KEYRING).resolve()))
     return "\n".join(
         [
-            f"# {bucket}, milestone {milestone.name}: packages",
+            f"# {bucket.name}, milestone {milestone}: packages",
             f"install -D -m 644 {key} {INSTALLED_KEYRING}",
-            f"cat >/etc/apt/sources.list.d/{bucket}.sources <<END",
+            f"cat >/etc/apt/sources.list.d/{bucket.name}.sources <<END",
             "Types: deb",
-            f"URIs: {served.http}/{bucket}/{milestone.name}",
+            f"URIs: {url_of(f'{served.http}/{bucket.name}', milestone)}",
             f"Suites: {suites[0]}" if len(suites) == 1 else f"# one of: {' '.join(suites)}\nSuites: {suites[-1]}",
             "Components: main",
             f"Signed-By: {INSTALLED_KEYRING}",
@@ -107,19 +112,18 @@ def _apt_lines(served: Served, milestone: Path) -> str:
     )
 
 
-def _lxd_lines(served: Served, milestone: Path) -> str:
+def _lxd_lines(served: Served, bucket: Path, milestone: int) -> str:
     """The remote of a simplestreams server. LXD reads the system's authorities once, when it starts."""
-    if not (milestone / "streams" / "v1" / "index.json").exists():
+    if not (bucket / folder_of(milestone) / "streams" / "v1" / "index.json").exists():
         return ""
-    bucket = milestone.parent.name
     ca = shlex.quote(str(served.ca.resolve()))
-    url = f"{served.https}/{bucket}/{milestone.name}"
+    url = url_of(f"{served.https}/{bucket.name}", milestone)
     return "\n".join(
         [
-            f"# {bucket}, milestone {milestone.name}: images",
+            f"# {bucket.name}, milestone {milestone}: images",
             f"install -m 644 {ca} /usr/local/share/ca-certificates/cros-local-buckets.crt && update-ca-certificates",
             "# then restart LXD, so that it reads the new certificate",
-            f"lxc remote add {bucket}-{milestone.name} {url} --protocol=simplestreams",
+            f"lxc remote add {bucket.name}-{milestone} {url} --protocol=simplestreams",
         ]
     )
 

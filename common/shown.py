@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from common.bucket import Bucket, Stat
 from common.errors import ArtifactError, ConflictError
-from common.milestones import object_name
+from common.milestones import object_name, url_of
 
 T = TypeVar("T")
 _ATTEMPTS = 5
@@ -90,6 +90,7 @@ def whole(bucket: Bucket, milestone: int, wanted: Mapping[str, Object], also: It
     wrong += [f"{path}: other content" for path, each in wanted.items() if found.get(path, each) != each]
     if wrong:
         raise ArtifactError(
-            f"{bucket.url}/{milestone} is not whole", details="\n".join(wrong), hint="publish what it should show again"
-        )
+            f"{url_of(bucket.url, milestone)} is not whole", details="\n".join(wrong),
+            hint="publish what it should show again",
+        )  # fmt: skip
     return found

@@ -14,7 +14,7 @@ from common.bucket import Bucket, Kind
 from common.documents import parse
 from common.errors import ArtifactError, UsageError
 from common.evidence import Snapshot
-from common.milestones import object_name
+from common.milestones import object_name, url_of
 from common.shown import Object
 
 STATEMENT = "https://in-toto.io/Statement/v1"
@@ -39,7 +39,7 @@ class SnapshotStore:
     @property
     def url(self) -> str:
         """Of the milestone: `gs://cros-containers-staging/72`."""
-        return f"{self.bucket.url}/{object_name(self.milestone, '')}".rstrip("/")
+        return url_of(self.bucket.url, self.milestone)
 
     def has(self, snapshot: str) -> bool:
         """Whether there is one of that id."""

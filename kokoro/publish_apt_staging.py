@@ -40,8 +40,8 @@ def build(env: KokoroEnv) -> None:
         check_contents(root, manifest)
         if env.for_everybody:
             refuse_throwaway(root / KEYRING, f"{INPUT!r} is signed with")
-    target = Target(open_bucket(env.store, BUCKET), str(env.milestone))
-    with step(f"Publish to {target.bucket.url}/{target.prefix}"):
+    target = Target(open_bucket(env.store, BUCKET), env.milestone)
+    with step(f"Publish to {target.url}"):
         done = publish_repository(root, manifest, target, publisher=env.job_name, now=dt.datetime.now(dt.UTC))
     for codename, what in done.items():
         log.info("%s: %s", codename, what)

@@ -9,7 +9,7 @@ from common.bucket import Bucket
 from common.errors import ArtifactError, ConfigError
 from common.files import write_atomically
 from common.keyring import refuse_throwaway
-from common.milestones import object_name
+from common.milestones import object_name, url_of
 from common.progress import step
 from common.publication import note
 from common.snapshots import Part
@@ -55,9 +55,9 @@ def build(env: KokoroEnv) -> None:
                 with image.keyring() as keyring:
                     refuse_throwaway(keyring, f"the image {str(image.name)!r} trusts")
     bucket = open_bucket(env.store, BUCKET)
-    with step(f"Publish {len(images)} images to {bucket.url}/{env.milestone}"):
+    with step(f"Publish {len(images)} images to {url_of(bucket.url, env.milestone)}"):
         done = publish_images(
-            bucket, str(env.milestone), images, now=dt.datetime.now(dt.UTC), publisher=env.job_name,
+            bucket, env.milestone, images, now=dt.datetime.now(dt.UTC), publisher=env.job_name,
             delta_bases=env.delta_bases,
         )  # fmt: skip
     for product, serial in done.added.items():
@@ -67,7 +67,7 @@ def build(env: KokoroEnv) -> None:
     log.info("%s", done.uploads)
     _write_changes(env, done.changes)
     report = {"added": dict(done.added), "kept": list(done.kept)}
-    said = note(bucket, [f"{env.milestone}/{IMAGES}"], done.objects, report)
+    said = note(bucket, [object_name(env.milestone, IMAGES)], done.objects, report)
     write_atomically(env.artifacts_dir / REPORT, said)
     with step("Record what is staged"):
         _record(env, bucket)

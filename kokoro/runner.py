@@ -17,6 +17,7 @@ from rich.console import Console
 from common import progress
 from common.errors import BusyError, CommandError, ConfigError, NotRootError, ReleaseError
 from common.files import ROOT
+from common.milestones import url_of
 from common.store import Storage
 from kokoro import job as one_job
 from kokoro import report
@@ -190,8 +191,8 @@ def _sum_up(
 ) -> None:
     branch = request.selection.branch
     good = [out.place(job.name) for job in jobs if results[job.name].state.good]
-    # The bucket and the milestone are the first two words of an object's name.
-    urls = sorted({"gs://" + "/".join(name.split("/")[:2]) for place in good for name in place.published().pointers})
+    buckets = {name.split("/")[0] for place in good for name in place.published().pointers}
+    urls = sorted(url_of(f"gs://{bucket}", branch.milestone) for bucket in buckets)
     console.print()
     console.print(summary(results))
     for url in urls:

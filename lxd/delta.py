@@ -13,6 +13,7 @@ from common import tools
 from common.bucket import Bucket
 from common.errors import ArtifactError
 from common.files import sha256_of
+from common.milestones import object_name
 from common.progress import step
 from lxd.pack import SQUASHFS
 from lxd.simplestreams import Item, Product
@@ -40,13 +41,13 @@ class Deltas:
     """Makes deltas against what a bucket has.
 
     Attributes:
-        bucket, prefix: where the versions before are.
+        bucket, milestone: where the versions before are.
         place: a folder for the files made; they are used until the end of the publication.
         bases: against how many of the newest versions; 0 for none.
     """
 
     bucket: Bucket
-    prefix: str
+    milestone: int
     place: Path
     bases: int
     _made: dict[tuple[str, str], Path | None] = field(default_factory=dict)
@@ -79,7 +80,7 @@ class Deltas:
 
     def _make(self, serial: str, base: Item, rootfs: Path, item: Item) -> Path | None:
         old, delta = self.place / "base", self.place / f"{base.sha256[:16]}-{item.sha256[:16]}.vcdiff"
-        held = self.bucket.read(f"{self.prefix}/{base.path}")
+        held = self.bucket.read(object_name(self.milestone, base.path))
         if held is None or held.stat.sha256 != base.sha256:
             log.warning("no delta against %s: %s is not what the index says", serial, base.path)
             return None

@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+from common.milestones import url_of
 from common.mirror import KEYRING, Mirror
 
 FINISH = Path(__file__).with_name("finish.sh")
@@ -79,9 +80,10 @@ def guest_files(mirror: Mirror, *, release: str, milestone: int) -> dict[str, st
             (mirror.security, f"{release}-security"),
         )
     )
+    ours = url_of(LIVE, milestone)
     return {
         "etc/apt/sources.list.d/debian.sources": debian,
-        "etc/apt/sources.list.d/cros.list": f"deb [signed-by={CROS_KEYRING}] {LIVE}/{milestone} {release} main\n",
+        "etc/apt/sources.list.d/cros.list": f"deb [signed-by={CROS_KEYRING}] {ours} {release} main\n",
         "etc/default/locale": "LANG=en_US.UTF-8\n",
         "etc/locale.conf": "LANG=en_US.UTF-8\n",  # trixie's systemd makes the former a link to it
         "etc/locale.gen": "en_US.UTF-8 UTF-8\n",

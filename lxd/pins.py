@@ -13,6 +13,7 @@ from pathlib import Path
 
 from common.bucket import Bucket
 from common.errors import ArtifactError, UsageError
+from common.milestones import object_name
 from common.publication import seen
 from lxd.simplestreams import IMAGES, Images, time_of
 
@@ -48,12 +49,12 @@ def version_of(path: str) -> Version | None:
     return Version(f"debian:{match['release']}:{match['arch']}:{match['type']}", match["serial"])
 
 
-def protected(bucket: Bucket, prefix: str, *, live: Bucket | None, tast: Path | None) -> Mapping[Version, str]:
+def protected(bucket: Bucket, milestone: int, *, live: Bucket | None, tast: Path | None) -> Mapping[Version, str]:
     """The versions somebody relies on, and who.
 
     Args:
         bucket: the one that is to be pruned.
-        prefix: the folder in it (the milestone).
+        milestone: whose.
         live: the bucket images are promoted to; None where there is none.
         tast: a folder with Tast data files (*.external), searched to the bottom; None for none.
 
@@ -62,17 +63,17 @@ def protected(bucket: Bucket, prefix: str, *, live: Bucket | None, tast: Path | 
         UsageError: `tast` is no folder.
     """
     found: dict[Version, str] = {}
-    if live is not None and (content := seen(live, f"{prefix}/{IMAGES}")[0]):
-        where = f"{live.url}/{prefix}/{IMAGES}"
+    if live is not None and (content := seen(live, object_name(milestone, IMAGES))[0]):
+        where = f"{live.url}/{object_name(milestone, IMAGES)}"
         for product, about in Images.read(content, where).products.items():
             found |= {Version(product, serial): f"live in {live.url}" for serial in about.versions}
-    for name in bucket.names(f"{prefix}/{PINS}"):
+    for name in bucket.names(object_name(milestone, PINS)):
         if held := bucket.read(name):
             where = f"{bucket.url}/{name}"
             why, urls = _pin(held.content, where)
-            found |= dict.fromkeys(_versions(urls, bucket, prefix, where), f"{where} ({why})")
+            found |= dict.fromkeys(_versions(urls, bucket, milestone, where), f"{where} ({why})")
     for path in _data_files(tast):
-        found |= dict.fromkeys(_versions([_url(path)], bucket, prefix, str(path)), path.name)
+        found |= dict.fromkeys(_versions([_url(path)], bucket, milestone, str(path)), path.name)
     return found
 
 
@@ -112,12 +113,13 @@ def _parsed(content: bytes, where: str) -> object:
     return parsed
 
 
-def _versions(urls: list[str], bucket: Bucket, prefix: str, where: str) -> Iterator[Version]:
+def _versions(urls: list[str], bucket: Bucket, milestone: int, where: str) -> Iterator[Version]:
     """The versions that URLs name; those of other buckets and milestones are no concern of ours."""
+    start = object_name(milestone, "")
     for url in urls:
         match = _URL.fullmatch(url)
-        if match and f"gs://{match['bucket']}" == bucket.url and match["name"].startswith(f"{prefix}/images/"):
-            version = version_of(match["name"].removeprefix(f"{prefix}/"))
+        if match and f"gs://{match['bucket']}" == bucket.url and match["name"].startswith(f"{start}images/"):
+            version = version_of(match["name"].removeprefix(start))
             if version is None:
                 raise ArtifactError(f"{where} names {url!r}, which is no file of an image", hint=_HINT)
             yield version

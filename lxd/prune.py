@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from common.bucket import ABSENT, Bucket, Kind
 from common.errors import ArtifactError, ConflictError, UsageError
+from common.milestones import object_name
 from common.publication import seen
 from lxd.delta import FTYPE as DELTA
 from lxd.pins import Version, version_of
@@ -114,7 +115,7 @@ def _is_whole(items: Mapping[str, Item], there: Collection[str]) -> bool:
 
 def prune(
     bucket: Bucket,
-    prefix: str,
+    milestone: int,
     *,
     relied_on: Mapping[Version, str],
     rules: Rules,
@@ -125,7 +126,7 @@ def prune(
 
     Args:
         bucket: where.
-        prefix: the folder in it (the milestone).
+        milestone: whose images.
         relied_on: the versions that stay whatever the rules say.
         rules: what may go.
         now: the time.
@@ -138,7 +139,7 @@ def prune(
     done = _Done()
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            return _Pruning(bucket, prefix, relied_on, rules, now, done, dry_run=dry_run).run()
+            return _Pruning(bucket, milestone, relied_on, rules, now, done, dry_run=dry_run).run()
         except ConflictError as err:
             if attempt == _ATTEMPTS:
                 raise
@@ -158,18 +159,21 @@ class _Pruning:
     """One attempt, on one state of the index."""
 
     def __init__(
-        self, bucket: Bucket, prefix: str, relied_on: Mapping[Version, str], rules: Rules, now: dt.datetime,
+        self, bucket: Bucket, milestone: int, relied_on: Mapping[Version, str], rules: Rules, now: dt.datetime,
         done: _Done, *, dry_run: bool,
     ) -> None:  # fmt: skip
-        self.bucket, self.prefix, self.relied_on, self.rules, self.now = bucket, prefix, relied_on, rules, now
-        self.done, self.dry_run = done, dry_run
-        self.pointer, self.notes_object = f"{prefix}/{IMAGES}", f"{prefix}/{NOTES}"
+        self.bucket, self.relied_on, self.rules, self.now = bucket, relied_on, rules, now
+        self.milestone, self.done, self.dry_run = milestone, done, dry_run
+        self.pointer, self.notes_object = self._name(IMAGES), self._name(NOTES)
         content, self.generation = seen(bucket, self.pointer)
         if not content:
             raise ArtifactError(f"{bucket.url}/{self.pointer} is missing", hint="publish an image first")
         self.index = Images.read(content, f"{bucket.url}/{self.pointer}")
-        self.there = {name.removeprefix(f"{prefix}/") for name in bucket.names(f"{prefix}/images/")}
+        self.there = {name.removeprefix(self._name("")) for name in bucket.names(self._name("images/"))}
         self.sizes = {item.path: item.size for item in _items(self.index)}
+
+    def _name(self, path: str) -> str:
+        return object_name(self.milestone, path)
 
     def run(self) -> Outcome:
         removed, spared, index = self._choose()
@@ -228,7 +232,7 @@ class _Pruning:
         named = {item.path for item in _items(Images.read(content, self.pointer))} if content else set(due)
         for path, note in due.items():
             if path not in named:
-                self.bucket.delete(f"{self.prefix}/{path}")
+                self.bucket.delete(self._name(path))
                 self.done.deleted[path] = note.size
 
     def _due_at(self, path: str, note: Note) -> dt.datetime:
@@ -242,7 +246,7 @@ class _Pruning:
     def _size(self, path: str) -> int:
         if path in self.sizes:
             return self.sizes[path]
-        stat = self.bucket.stat(f"{self.prefix}/{path}")
+        stat = self.bucket.stat(self._name(path))
         return stat.size if stat else 0
 
     def _size_of(self, version: Version) -> int:

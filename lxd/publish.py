@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from common.bucket import Bucket
 from common.errors import ArtifactError, ConflictError
 from common.files import workspace
+from common.milestones import object_name
 from common.publication import Item as Upload
 from common.publication import Published, publish, seen
 from lxd.built import MANIFEST, BuiltImage
@@ -45,7 +46,13 @@ class Report:
 
 
 def publish_images(
-    bucket: Bucket, prefix: str, images: Sequence[BuiltImage], *, now: dt.datetime, publisher: str, delta_bases: int = 0
+    bucket: Bucket,
+    milestone: int,
+    images: Sequence[BuiltImage],
+    *,
+    now: dt.datetime,
+    publisher: str,
+    delta_bases: int = 0,
 ) -> Report:
     """Publish images that are not the newest of their product already.
 
@@ -53,7 +60,7 @@ def publish_images(
 
     Args:
         bucket: where to.
-        prefix: the folder in it (the milestone).
+        milestone: whose images.
         images: what to publish.
         now: the time new serials are made of.
         publisher: who publishes, for the message of whoever comes second.
@@ -65,10 +72,10 @@ def publish_images(
         ToolMissingError, CommandError, DeadlineError, DiskFullError: from xdelta3.
     """
     with workspace("deltas") as place:
-        deltas = Deltas(bucket, prefix, place, delta_bases)
+        deltas = Deltas(bucket, milestone, place, delta_bases)
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                return _Publication(bucket, prefix, deltas).run(images, now, publisher)
+                return _Publication(bucket, milestone, deltas).run(images, now, publisher)
             except ConflictError as err:
                 if attempt == _ATTEMPTS:
                     raise
@@ -79,9 +86,9 @@ def publish_images(
 class _Publication:
     """One attempt: the index as it is in the bucket, and what is added to it."""
 
-    def __init__(self, bucket: Bucket, prefix: str, deltas: Deltas) -> None:
-        self.bucket, self.prefix, self.deltas = bucket, prefix, deltas
-        self.pointer = f"{prefix}/{IMAGES}"
+    def __init__(self, bucket: Bucket, milestone: int, deltas: Deltas) -> None:
+        self.bucket, self.milestone, self.deltas = bucket, milestone, deltas
+        self.pointer = self._name(IMAGES)
         content, self.generation = seen(bucket, self.pointer)
         self.index = Images.read(content, f"{bucket.url}/{self.pointer}") if content else Images()
         self.uploads: list[Upload] = []
@@ -100,7 +107,7 @@ class _Publication:
         done = publish(
             self.bucket,
             immutable=self.uploads,
-            mutable=[Upload(f"{self.prefix}/{INDEX}", self.index.index())],
+            mutable=[Upload(self._name(INDEX), self.index.index())],
             pointer=Upload(self.pointer, self.index.write()),
             if_generation=self.generation,
             publisher=publisher,
@@ -111,13 +118,13 @@ class _Publication:
 
     def _keep(self, image: BuiltImage, product: Product, serial: str, items: Mapping[str, Item]) -> None:
         """The newest version is this image: objects that were lost come back, but for deltas, which are given up."""
-        there = set(self.bucket.names(f"{self.prefix}/{_folder(image.name, serial)}/"))
+        there = set(self.bucket.names(self._name(f"{_folder(image.name, serial)}/")))
         kept = {}
         for file, item in items.items():
             ours = image.items.get(file)
             if ours and ours.sha256 == item.sha256:
-                self.uploads.append(Upload(f"{self.prefix}/{item.path}", image.folder / file, item.sha256))
-            elif item.delta_base and f"{self.prefix}/{item.path}" not in there:
+                self.uploads.append(Upload(self._name(item.path), image.folder / file, item.sha256))
+            elif item.delta_base and self._name(item.path) not in there:
                 log.warning("%s is lost; the index does not name it any more", item.path)
                 continue
             kept[file] = item
@@ -133,9 +140,7 @@ class _Publication:
         serial = self._free_serial(image.name, items, product, now)
         folder = _folder(image.name, serial)
         placed = {file: replace(item, path=f"{folder}/{item.path}") for file, item in items.items()}
-        self.uploads += [
-            Upload(f"{self.prefix}/{item.path}", places[file], item.sha256) for file, item in placed.items()
-        ]
+        self.uploads += [Upload(self._name(item.path), places[file], item.sha256) for file, item in placed.items()]
         self.changes.append(self._changes(image, product, serial))
         self.index = self.index.with_product(image.name.product, product.with_version(serial, placed))
         self.added[image.name.product] = serial
@@ -150,7 +155,7 @@ class _Publication:
         when = max(now, time_of(newest[0]) + _MINUTE) if newest else now
         while True:
             serial = serial_of(when)
-            folder = f"{self.prefix}/{_folder(name, serial)}/"
+            folder = self._name(f"{_folder(name, serial)}/")
             found = self.bucket.stats(self.bucket.names(folder))
             files = {each.removeprefix(folder): stat.sha256 for each, stat in found.items()}
             if all(file in items and items[file].sha256 == sha256 for file, sha256 in files.items()):
@@ -180,9 +185,12 @@ class _Publication:
     def _list_of(self, items: Mapping[str, Item]) -> tuple[Package, ...] | None:
         """The packages of a published version; None where it has no list, or lost it."""
         for item in items.values():
-            if item.ftype == MANIFEST and (held := self.bucket.read(f"{self.prefix}/{item.path}")):
-                return read_table(held.content.decode(errors="replace"), f"{self.bucket.url}/{self.prefix}/{item.path}")
+            if item.ftype == MANIFEST and (held := self.bucket.read(self._name(item.path))):
+                return read_table(held.content.decode(errors="replace"), f"{self.bucket.url}/{self._name(item.path)}")
         return None
+
+    def _name(self, path: str) -> str:
+        return object_name(self.milestone, path)
 
     def _check_visible(self) -> None:
         """Refuse an index in which a client would pass over what was added, silently, as clients do."""

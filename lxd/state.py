@@ -1,7 +1,7 @@
 """What a bucket shows of the images: the newest version of each product, found from images.json on."""
 
 from common.bucket import Bucket
-from common.milestones import object_name
+from common.milestones import object_name, url_of
 from common.publication import seen
 from common.shown import Object, State, settled, whole
 from lxd.simplestreams import IMAGES, INDEX, Images
@@ -19,7 +19,7 @@ def container_state(bucket: Bucket, milestone: int) -> State | None:
     return settled(
         lambda: seen(bucket, object_name(milestone, IMAGES))[0],
         lambda content: _state(bucket, milestone, content),
-        f"{bucket.url}/{milestone}",
+        url_of(bucket.url, milestone),
     )
 
 

@@ -10,7 +10,6 @@ from common.aptrelease import Release, codenames_of, stale
 from common.branches import active_branches
 from common.errors import GateError, ReleaseError, UsageError
 from common.ledger import Action, Entry
-from common.milestones import folder_of
 from common.publication import Item
 from common.signing import Signer
 from common.snapshots import Origin, Part, Snapshot, Snapshots
@@ -153,7 +152,7 @@ def make_live(half: Half, source: Snapshots, chosen: Snapshot, entry: Entry, how
     with attestation_signer(how.keys, how.out, how.storage) as signer:
         if half.part is Part.APT:
             signed = signed_anew(source, chosen, old, how.keys, how.out, how.storage) if old else {}
-            target = Target(half.live.bucket, folder_of(half.milestone))
+            target = Target(half.live.bucket, half.milestone)
             for codename, done in Release(source, chosen, target, signed).run(
                 publisher=publisher, now=dt.datetime.now(dt.UTC)
             ).items():  # fmt: skip
@@ -190,7 +189,7 @@ def _plan(half: Half, source: Snapshots, chosen: Snapshot, old: list[str]) -> It
     """Every change that would be made."""
     items: list[Item] = []
     if half.part is Part.APT:
-        release = Release(source, chosen, Target(half.live.bucket, folder_of(half.milestone)), {})
+        release = Release(source, chosen, Target(half.live.bucket, half.milestone), {})
         for number, codename in enumerate(codenames_of(chosen)):
             immutable, mutable, pointer = release.items(codename, with_pool=number == 0)
             items += [*immutable, *mutable, pointer]

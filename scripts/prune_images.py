@@ -37,12 +37,12 @@ def run(
     if bool(branch) == bool(milestone):
         raise UsageError("name either a branch or a milestone", hint="--branch release-R72-11316.B, or --milestone 72")
     rules = Rules(keep=keep, min_age=parse_age(min_age))
-    prefix = str(milestone or find_branch(branch).milestone)
+    milestone = milestone or find_branch(branch).milestone
     store = store_of(storage, out)
     bucket, live = open_bucket(store, BUCKET), open_bucket(store, LIVE)
-    relied_on = protected(bucket, prefix, live=live, tast=Path(tast) if tast else None)
+    relied_on = protected(bucket, milestone, live=live, tast=Path(tast) if tast else None)
     now = dt.datetime.now(dt.UTC)
-    outcome = prune(bucket, prefix, relied_on=relied_on, rules=rules, now=now, dry_run=dry_run)
+    outcome = prune(bucket, milestone, relied_on=relied_on, rules=rules, now=now, dry_run=dry_run)
     for line in lines(outcome, dry_run=dry_run):
         print(line)
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from common import tools
-from common.branches import JOB_PREFIX
+from common.branches import JOB_PREFIX, active_branches
 from common.errors import SigningError
 from common.files import ROOT, secret_parent, workspace
 from common.keyring import throwaway_key
@@ -52,7 +52,8 @@ def signed_anew(
         tools.run(
             [ROOT / "kokoro" / "apt_signer.sh"],
             env={
-                "KOKORO_JOB_NAME": f"{JOB_PREFIX}/{source.milestone}/apt_signer",
+                # It signs what it is handed; the branch it is of may not be active any more, and then has no jobs.
+                "KOKORO_JOB_NAME": f"{JOB_PREFIX}/{active_branches()[0].milestone}/apt_signer",
                 "KOKORO_ARTIFACTS_DIR": str(place / "root"), "KOKORO_GFILE_DIR": str(place / "gfile"),
                 "KOKORO_KEYSTORE_DIR": str(Path(keys).absolute() if keys else keystore),
                 "CROS_VENV": environment().get("CROS_VENV", str(ROOT / ".venv")),

@@ -2,6 +2,7 @@
 
 import shlex
 
+from common.milestones import url_of
 from lxd import guest as image
 from lxd import host
 from lxd.checks.base import Guest, Situation, check, difference, fail_for
@@ -78,8 +79,8 @@ def apt_sources_are_live(guest: Guest) -> None:
     wrong += [f"{path} names no key" for path in said["unsigned"].split()]
     wrong += [f"apt's settings have {line!r}" for line in said["odd"].splitlines()]
     wrong += [f"{path} is trusted for every repository" for path in said["keys"].split()]
-    if guest.about.milestone and guest.about.release:
-        line = f"{image.LIVE}/{guest.about.milestone} {guest.about.release} main"
+    if guest.about.milestone.isdecimal() and guest.about.release:
+        line = f"{url_of(image.LIVE, int(guest.about.milestone))} {guest.about.release} main"
         if not said["cros"].startswith("deb [signed-by=/") or not said["cros"].endswith(f"] {line}"):
             wrong.append(f"cros.list is {said['cros']!r}, not the source {shlex.quote(line)}")
     if answers["fetched"].exit_code != 0 or not said["fetched"]:

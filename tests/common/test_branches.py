@@ -184,6 +184,7 @@ def test_a_branch_may_differ_from_the_defaults(tmp_path: Path) -> None:
         ("channel =", "chanel =", "branches.toml branches main: unknown key 'chanel'", "did you mean 'channel'?"),
         ('"canary"', '"canari"', "branches main: unknown channel 'canari'", "did you mean 'canary'?"),
         ('"beta"', '"canary"', "'main' and 'release-R72-11316.B' both have channel 'canary'", "one of the two"),
+        ("= 74", "= 68", "branches main: milestone 68 has no containers", "69 was the first"),
         ("= 72", "= 73", "milestone is 73, but the name says 72", "one of the two"),
         ("= 74", "= 72", "'main' and 'release-R72-11316.B' both have milestone '72'", "one of the two"),
         ("= 74", '= "74"', "branches main: milestone is '74', not a number above 0", "milestone = 72"),

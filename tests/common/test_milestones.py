@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import UsageError
-from common.milestones import folder_of, object_name
+from common.milestones import folder_of, object_name, url_of
 
 
 @pytest.mark.parametrize(("milestone", "folder"), [(69, ""), (70, "70"), (72, "72"), (120, "120")])
@@ -31,3 +31,5 @@ def test_no_two_milestones_share_an_object(one: int, other: int) -> None:
 def test_the_object_of_a_path() -> None:
     assert object_name(69, "streams/v1/images.json") == "streams/v1/images.json"
     assert object_name(72, "streams/v1/images.json") == "72/streams/v1/images.json"
+    assert url_of("gs://cros-packages", 69) == "gs://cros-packages"
+    assert url_of("gs://cros-packages", 72) == "gs://cros-packages/72"

@@ -233,3 +233,16 @@ def test_client_lines_for_what_is_on_disk(tmp_path: Path) -> None:
     assert re.search(r"^Signed-By: /etc/apt/keyrings/cros-archive-keyring.asc$", said, re.MULTILINE)
     assert str(tmp_path / "ca.crt") in said
     assert "/73" not in said
+
+
+def test_client_lines_for_milestone_69_at_the_top_of_its_buckets(tmp_path: Path) -> None:
+    served = Served("http://localhost:80", "https://localhost:443", tmp_path / "ca.crt")
+    for path in ("cros-packages/dists/stretch/InRelease", "cros-containers/streams/v1/index.json",
+                 "cros-containers/68/streams/v1/index.json"):  # fmt: skip
+        (tmp_path / path).parent.mkdir(parents=True)
+        (tmp_path / path).touch()
+    said = client_lines(served, tmp_path)
+    assert "lxc remote add cros-containers-69 https://localhost:443/cros-containers --protocol=simplestreams" in said
+    assert re.search(r"^URIs: http://localhost:80/cros-packages$", said, re.MULTILINE)
+    assert str(tmp_path / "cros-packages" / "cros-archive-keyring.asc") in said
+    assert "68" not in said

@@ -261,7 +261,7 @@ def test_superseded_by_hash_files_stay_for_two_days(env: KokoroEnv, tmp_path: Pa
     assert all(path.exists() for path in old)
     new = set(root.glob("dists/bookworm/**/by-hash/SHA256/*")) - old
     assert new
-    target = aptpublish.Target(DirectoryBucket(root.parent), "72")
+    target = aptpublish.Target(DirectoryBucket(root.parent), 72)
     text = (root / "dists/bookworm/Release").read_text()
     later = dt.datetime.now(dt.UTC)
     assert aptpublish.prune_by_hash(target, "bookworm", text, now=later + dt.timedelta(hours=47)) == []

@@ -39,7 +39,7 @@ def bucket(tmp_path: Path) -> DirectoryBucket:
 
 def published(bucket: DirectoryBucket, *images: BuiltImage, minutes: int = 0, bases: int = 2) -> Report:
     now = NOW + dt.timedelta(minutes=minutes)
-    return publish_images(bucket, "72", images, now=now, publisher="me", delta_bases=bases)
+    return publish_images(bucket, 72, images, now=now, publisher="me", delta_bases=bases)
 
 
 def index_of(bucket: DirectoryBucket) -> Images:

@@ -82,9 +82,11 @@ def test_the_source_of_the_build_carries_its_key(repository: Path) -> None:
     assert key == (repository / "cros-archive-keyring.asc").read_text().strip().splitlines()
 
 
-@pytest.mark.parametrize("release", ["bullseye", "bookworm", "trixie"])
-def test_the_guest_updates_from_the_mirror_and_the_live_repository(release: str) -> None:
-    files = guest.guest_files(MIRROR, release=release, milestone=73)
+@pytest.mark.parametrize(
+    ("release", "milestone", "folder"), [("bullseye", 69, ""), ("bookworm", 70, "/70"), ("trixie", 73, "/73")]
+)
+def test_the_guest_updates_from_the_mirror_and_the_live_repository(release: str, milestone: int, folder: str) -> None:
+    files = guest.guest_files(MIRROR, release=release, milestone=milestone)
     stanzas = [Deb822(stanza) for stanza in files["etc/apt/sources.list.d/debian.sources"].split("\n\n")]
     assert [(each["URIs"], each["Suites"]) for each in stanzas] == [
         (MIRROR.archive, f"{release} {release}-updates"),
@@ -93,7 +95,7 @@ def test_the_guest_updates_from_the_mirror_and_the_live_repository(release: str)
     assert all(each["Signed-By"].startswith("/usr/share/keyrings/") for each in stanzas)
     cros = files["etc/apt/sources.list.d/cros.list"]
     assert cros.startswith("deb [signed-by=/usr/share/keyrings/")
-    assert cros.endswith(f" https://storage.googleapis.com/cros-packages/73 {release} main\n")
+    assert cros.endswith(f" https://storage.googleapis.com/cros-packages{folder} {release} main\n")
     assert files["etc/ssh/sshd_not_to_be_run"] == ""
 
 

@@ -44,21 +44,21 @@ def external(folder: Path, content: object) -> Path:
 
 
 def test_nobody_relies_on_anything_in_an_empty_bucket(bucket: DirectoryBucket, live: DirectoryBucket) -> None:
-    assert protected(bucket, "72", live=live, tast=None) == {}
-    assert protected(bucket, "72", live=None, tast=None) == {}
+    assert protected(bucket, 72, live=live, tast=None) == {}
+    assert protected(bucket, 72, live=None, tast=None) == {}
 
 
 def test_what_is_live_is_relied_on(bucket: DirectoryBucket, live: DirectoryBucket) -> None:
     product = replace(Product.named(NAME), versions={SERIAL: {}})
     live.upload(Images({NAME.product: product}).write(), f"72/{IMAGES}", kind=Kind.POINTER)
-    assert protected(bucket, "72", live=live, tast=None) == {OURS: "live in gs://cros-containers"}
-    assert protected(bucket, "73", live=live, tast=None) == {}
+    assert protected(bucket, 72, live=live, tast=None) == {OURS: "live in gs://cros-containers"}
+    assert protected(bucket, 73, live=live, tast=None) == {}
 
 
 @pytest.mark.parametrize("url", [URL, URL.replace("gs://", "https://storage.googleapis.com/")])
 def test_a_pin_in_the_bucket_is_relied_on(bucket: DirectoryBucket, url: str) -> None:
     pin(bucket, {"format": 1, "why": "roll back to it", "urls": [url]})
-    found = protected(bucket, "72", live=None, tast=None)
+    found = protected(bucket, 72, live=None, tast=None)
     assert found == {OURS: "gs://cros-containers-staging/72/pins/rollback.json (roll back to it)"}
 
 
@@ -66,7 +66,7 @@ def test_what_tast_pins_is_relied_on(bucket: DirectoryBucket, tmp_path: Path) ->
     folder = external(tmp_path, {"url": URL, "size": 1, "sha256sum": "0" * 64})
     (tmp_path / "other.external").write_text('{"type": "artifact", "name": "x"}')
     (tmp_path / "another.external").write_text('{"url": "gs://elsewhere/x"}')
-    assert protected(bucket, "72", live=None, tast=folder) == {
+    assert protected(bucket, 72, live=None, tast=folder) == {
         OURS: "crostini_test_container_metadata_bookworm_amd64.tar.xz.external"
     }
 
@@ -74,7 +74,7 @@ def test_what_tast_pins_is_relied_on(bucket: DirectoryBucket, tmp_path: Path) ->
 @pytest.mark.parametrize("url", [URL.replace("staging/72", "staging/73"), URL.replace("-staging", ""), "gs://x", ""])
 def test_other_buckets_and_milestones_are_no_concern(bucket: DirectoryBucket, url: str) -> None:
     pin(bucket, {"format": 1, "why": "", "urls": [url]})
-    assert protected(bucket, "72", live=None, tast=None) == {}
+    assert protected(bucket, 72, live=None, tast=None) == {}
 
 
 @pytest.mark.parametrize(
@@ -87,25 +87,25 @@ def test_other_buckets_and_milestones_are_no_concern(bucket: DirectoryBucket, ur
 def test_a_pin_that_cannot_be_read_stops_all(bucket: DirectoryBucket, content: object) -> None:
     pin(bucket, content)
     with pytest.raises(ArtifactError, match=r"^gs://cros-containers-staging/72/pins/rollback\.json"):
-        protected(bucket, "72", live=None, tast=None)
+        protected(bucket, 72, live=None, tast=None)
 
 
 @pytest.mark.parametrize("text", ["x", "[]", "", "\xff"])
 def test_a_data_file_that_cannot_be_read_stops_all(bucket: DirectoryBucket, tmp_path: Path, text: str) -> None:
     (tmp_path / "a.external").write_text(text, encoding="latin-1")
     with pytest.raises(ArtifactError, match=r"a\.external is no"):
-        protected(bucket, "72", live=None, tast=tmp_path)
+        protected(bucket, 72, live=None, tast=tmp_path)
 
 
 def test_a_live_index_that_cannot_be_read_stops_all(bucket: DirectoryBucket, live: DirectoryBucket) -> None:
     live.upload(b"{}", f"72/{IMAGES}", kind=Kind.POINTER)
     with pytest.raises(ArtifactError, match=r"gs://cros-containers/72/streams"):
-        protected(bucket, "72", live=live, tast=None)
+        protected(bucket, 72, live=live, tast=None)
 
 
 def test_a_folder_that_is_none_is_named(bucket: DirectoryBucket) -> None:
     with pytest.raises(UsageError, match="'/nowhere' is no folder"):
-        protected(bucket, "72", live=None, tast=Path("/nowhere"))
+        protected(bucket, 72, live=None, tast=Path("/nowhere"))
 
 
 @given(st.text(st.sampled_from("images/debian:0129_x")) | st.just(URL.split("/72/")[1]))

@@ -23,7 +23,7 @@ def serials(bucket: Memory, name: ImageName = NAMES[0]) -> list[str]:
 
 def run(bucket: Memory, *, keep: int = 2, now: dt.datetime = NOW, dry_run: bool = False, **relied_on: str) -> Outcome:
     pinned = {Version(NAMES[0].product, serial): who for who, serial in relied_on.items()}
-    return prune(bucket, "72", relied_on=pinned, rules=Rules(keep=keep), now=now, dry_run=dry_run)
+    return prune(bucket, 72, relied_on=pinned, rules=Rules(keep=keep), now=now, dry_run=dry_run)
 
 
 @pytest.fixture
@@ -229,6 +229,6 @@ def test_a_directory_is_pruned_too(tmp_path: Path, bucket: Memory, five: list[st
     for name, content in bucket.objects.items():
         real.upload(content, name, kind=Kind.POINTER)
     rules = Rules(keep=2)
-    assert len(prune(real, "72", relied_on={}, rules=rules, now=NOW).waiting) == 6
-    assert len(prune(real, "72", relied_on={}, rules=rules, now=NOW + HOUR).deleted) == 6
+    assert len(prune(real, 72, relied_on={}, rules=rules, now=NOW).waiting) == 6
+    assert len(prune(real, 72, relied_on={}, rules=rules, now=NOW + HOUR).deleted) == 6
     assert {name.split("/")[-2] for name in real.names("72/images/")} == set(five[3:])

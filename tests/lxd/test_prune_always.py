@@ -58,7 +58,7 @@ def test_what_never_goes(
         now = NOW + step * dt.timedelta(minutes=25)
         bucket.writes, bucket.dies_at = 0, data.draw(st.integers(-1, 12))
         with contextlib.suppress(Killed):
-            prune(bucket, "72", relied_on=relied_on, rules=rules, now=now)
+            prune(bucket, 72, relied_on=relied_on, rules=rules, now=now)
         index = index_of(bucket)
         cached.append((now, index))
         assert must_stay <= set(whole_versions(bucket, index))
@@ -79,8 +79,8 @@ def versions(index: Images) -> set[Version]:
 @given(catalogues, rules_of_all_kinds)
 def test_what_goes_is_gone_in_the_end(catalogue: dict[tuple[ImageName, dt.datetime], bool], rules: Rules) -> None:
     bucket = filled(catalogue)
-    prune(bucket, "72", relied_on={}, rules=rules, now=NOW)
-    prune(bucket, "72", relied_on={}, rules=replace(rules, min_age=99 * DAY), now=NOW + HOUR)
+    prune(bucket, 72, relied_on={}, rules=rules, now=NOW)
+    prune(bucket, 72, relied_on={}, rules=replace(rules, min_age=99 * DAY), now=NOW + HOUR)
     folders = {name.rsplit("/", 1)[0] for name in bucket.names("72/images/")}
     assert len(folders) == len(versions(index_of(bucket)))
 

@@ -77,7 +77,7 @@ def publish(store: Path, folder: Path, image: SplitImage, *, created: int) -> st
     write_metadata(NAME, folder, milestone=72, created=created)
     shutil.copyfile(image.rootfs, folder / "rootfs.squashfs")
     bucket = DirectoryBucket(store / "cros-containers-staging")
-    publish_images(bucket, "72", [BuiltImage.read(NAME, folder)], now=NOW, publisher="test", delta_bases=1)
+    publish_images(bucket, 72, [BuiltImage.read(NAME, folder)], now=NOW, publisher="test", delta_bases=1)
     content = (folder / "lxd.tar.xz").read_bytes() + (folder / "rootfs.squashfs").read_bytes()
     return hashlib.sha256(content).hexdigest()
 

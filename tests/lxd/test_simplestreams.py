@@ -147,7 +147,7 @@ def image(folder: Path, content: str, name: ImageName = NAME) -> BuiltImage:
 
 
 def published(bucket: DirectoryBucket, *images: BuiltImage, minutes: int = 0, who: str = "me") -> Report:
-    return publish_images(bucket, "72", images, now=NOW + dt.timedelta(minutes=minutes), publisher=who)
+    return publish_images(bucket, 72, images, now=NOW + dt.timedelta(minutes=minutes), publisher=who)
 
 
 def index_of(bucket: DirectoryBucket) -> Images:

@@ -25,8 +25,9 @@ IMAGE = "bookworm/amd64/default"
 
 
 def publish(
-    place: Path, version: str = "72.11316", *, booted: bool = True, failing: bool = False, store: Store | None = None
-) -> KokoroEnv:
+    place: Path, version: str = "72.11316", *, booted: bool = True, failing: bool = False, store: Store | None = None,
+    milestone: int = 72,
+) -> KokoroEnv:  # fmt: skip
     """Publish a repository of this version to staging, and an image built from it; `place` is a desk's out/."""
     for folder in place.glob("gfile*"):
         shutil.rmtree(folder)
@@ -40,8 +41,10 @@ def publish(
     if booted:
         failed = CheckFailedError("it is broken") if failing else None
         Report((Outcome("bare", "system-boots", 1.0, failed),), 1.0).write(folder)
+    env = replace(env, branch=replace(env.branch, milestone=milestone))
     for build in (publish_apt_staging, publish_lxd_staging):
-        build.build(replace(env, job_name=f"cros-containers/crostini-guest/72/{build.__name__.rsplit('.', 1)[-1]}"))
+        name = build.__name__.rsplit(".", 1)[-1]
+        build.build(replace(env, job_name=f"cros-containers/crostini-guest/{milestone}/{name}"))
     return env
 
 
@@ -66,22 +69,22 @@ def _signed(place: Path, version: str) -> KokoroEnv:
     return replace(env, gfile_dir=signer.artifacts_dir)
 
 
-def half(place: Path, part: Part, storage: str = "directory") -> Half:
-    """One half of milestone 72 at this desk."""
-    return Half.open(part, 72, out=str(place), storage=storage)
+def half(place: Path, part: Part, storage: str = "directory", milestone: int = 72) -> Half:
+    """One half of a milestone at this desk."""
+    return Half.open(part, milestone, out=str(place), storage=storage)
 
 
-def staged(place: Path, part: Part, storage: str = "directory") -> Snapshot:
+def staged(place: Path, part: Part, storage: str = "directory", milestone: int = 72) -> Snapshot:
     """What staging shows."""
-    found = half(place, part, storage).staged()
+    found = half(place, part, storage, milestone).staged()
     assert found is not None
     return found
 
 
-def make_green(place: Path, *, why: tuple[str, ...] = (), storage: str = "directory") -> None:
+def make_green(place: Path, *, why: tuple[str, ...] = (), storage: str = "directory", milestone: int = 72) -> None:
     """Attach what a run of pfq on the staged images says: green, or why not."""
-    images = half(place, Part.CONTAINER, storage).staging
-    snapshot = staged(place, Part.CONTAINER, storage)
+    images = half(place, Part.CONTAINER, storage, milestone).staging
+    snapshot = staged(place, Part.CONTAINER, storage, milestone)
     said = Evidence(
         snapshot=snapshot.id, suite="pfq", expression="crostini.*", container="staging", vm="staging",
         recorded=dt.datetime.now(dt.UTC).replace(microsecond=0), started=None, ended=None, host="dut1", pins={},

@@ -10,6 +10,7 @@ from common.bucket import Kind
 from common.bucket_directory import DirectoryBucket
 from common.documents import canonical
 from common.external import Pin
+from common.milestones import object_name
 from common.snapshot_store import STATEMENT
 from lxd.built import BuiltImage
 from lxd.metadata import ImageName
@@ -48,7 +49,7 @@ def tast_tests(place: Path) -> Path:
     return checkout
 
 
-def publish(out: Path, *, day: int = 0, milestone: str = "72", triples: tuple[tuple[str, str, str], ...] = TRIPLES,
+def publish(out: Path, *, day: int = 0, milestone: int = 72, triples: tuple[tuple[str, str, str], ...] = TRIPLES,
             bucket: str = STAGING) -> DirectoryBucket:  # fmt: skip
     """Publish small images, so many days after the first ones."""
     built = []
@@ -64,9 +65,9 @@ def publish(out: Path, *, day: int = 0, milestone: str = "72", triples: tuple[tu
     return made
 
 
-def snapshot(bucket: DirectoryBucket, *, milestone: str = "72", created: dt.datetime = NOW) -> str:
+def snapshot(bucket: DirectoryBucket, *, milestone: int = 72, created: dt.datetime = NOW) -> str:
     """Leave a manifest of what the index has now; its id."""
-    held = bucket.read(f"{milestone}/{IMAGES}")
+    held = bucket.read(object_name(milestone, IMAGES))
     assert held is not None
     objects = objects_of(Images.read(held.content, "it"))
     subjects = [
@@ -82,7 +83,7 @@ def snapshot(bucket: DirectoryBucket, *, milestone: str = "72", created: dt.date
         }
     )
     made = hashlib.sha256(content).hexdigest()
-    bucket.upload(content, f"{milestone}/snapshots/{made}.json", kind=Kind.IMMUTABLE)
+    bucket.upload(content, object_name(milestone, f"snapshots/{made}.json"), kind=Kind.IMMUTABLE)
     return made
 
 

@@ -217,6 +217,23 @@ def test_milestones_without_containers(desk: Path, milestone: int) -> None:
         promote.run(Part.APT, milestone=milestone, snapshot="", how=how(desk))
 
 
+def test_milestone_69_is_at_the_top_of_every_bucket(tmp_path: Path) -> None:
+    for version in ("69.1", "69.2"):
+        publish(tmp_path, version, milestone=69)
+        make_green(tmp_path, milestone=69)
+        for part in Part:
+            promote.run(part, milestone=69, snapshot="", how=how(tmp_path))
+    for bucket in ("cros-packages", "cros-packages-staging"):
+        top = {path.name for path in (tmp_path / "gs" / bucket).iterdir() if not path.name.startswith(".")}
+        assert top - {"ledger.jsonl"} == {"cros-archive-keyring.asc", "dists", "pool", "snapshots"}
+    for part in Part:
+        rollback.run(part, milestone=69, to="", how=how(tmp_path))
+        shown = half(tmp_path, part, milestone=69).shown_live()
+        assert shown is not None
+    for live in (False, True):
+        verify.run(milestone=69, live=live, out=str(tmp_path), storage="directory")
+
+
 def test_a_ledger_that_somebody_changed(desk: Path) -> None:
     go_live(desk, Part.APT)
     path = desk / "gs/cros-packages/72/ledger.jsonl"

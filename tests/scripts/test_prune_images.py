@@ -25,7 +25,7 @@ def publish(out: Path, days: int) -> str:
         (folder / file).write_text(f"{file} {days}")
     when = NOW - dt.timedelta(days=days)
     bucket = DirectoryBucket(out / "gs" / "cros-containers-staging")
-    publish_images(bucket, "72", [BuiltImage.read(NAME, folder)], now=when, publisher="test")
+    publish_images(bucket, 72, [BuiltImage.read(NAME, folder)], now=when, publisher="test")
     return serial_of(when)
 
 

@@ -9,10 +9,10 @@ from urllib.parse import quote
 
 import pylxd
 import requests
-from pylxd.client import get_session_for_url
 from pylxd.exceptions import ClientConnectionFailed, LXDAPIException
 
 from common.errors import CommandError, DeadlineError, DiskFullError, LxdDiedError
+from lxd.unixsocket import UnixAdapter
 
 # The longest answer: unpacking a big image on a slow disk. Seconds.
 ANSWER_TIMEOUT = 300.0
@@ -47,10 +47,13 @@ def translated() -> Iterator[None]:
 
 def connect(directory: Path, *, project: str | None = None, timeout: float = ANSWER_TIMEOUT) -> pylxd.Client:
     """A client of the LXD whose LXD_DIR is `directory`, that sees `project` only. Not to be shared between threads."""
-    endpoint = f"http+unix://{quote(str(directory / 'unix.socket'), safe='')}"
-    session = get_session_for_url(endpoint)
+    path = directory / "unix.socket"
+    session = requests.Session()
+    session.mount("http+unix://", UnixAdapter(path))
     session.headers["Connection"] = "close"  # pylxd closes no connection itself
-    return pylxd.Client(endpoint=endpoint, timeout=timeout, project=project, session=session)
+    return pylxd.Client(
+        endpoint=f"http+unix://{quote(str(path), safe='')}", timeout=timeout, project=project, session=session
+    )
 
 
 def listens(directory: Path) -> bool:

@@ -11,11 +11,13 @@ import shlex
 import shutil
 import signal
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import sh
 
 from common.errors import CommandError, DeadlineError, DiskFullError, NetworkError, ReleaseError, ToolMissingError
@@ -32,6 +34,8 @@ INHERITED = (
     "http_proxy", "https_proxy", "no_proxy",
 )  # fmt: skip
 TAIL_LINES = 25
+# What an interrupted program gets to tidy up in, seconds.
+_GRACE = 10.0
 _DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded|write failed.*ENOSPC", re.IGNORECASE)
 _NO_NETWORK = re.compile(
     r"Temporary failure resolving|Could not resolve|Name or service not known|Network is unreachable"
@@ -119,24 +123,72 @@ def _execute(
 ) -> None:
     words = [os.fspath(word) for word in argv]
     log.log(logging.DEBUG if heard.quiet else logging.INFO, "+ %s", shlex.join(words))
+    with (stdin if isinstance(stdin, Path) else Path(os.devnull)).open("rb") as file:
+        running = sh.Command(str(find(words[0])))(
+            *words[1:],
+            **_settings(cwd, env),
+            _in=stdin if isinstance(stdin, str) else file,
+            _out=out,
+            _err=heard,
+            _ok_code=list(ok),
+            _bg=True,
+            _bg_exc=False,
+        )
+    # Not sh's own: it looks at its clock every tenth of a second, and ends the program alone.
+    deadline = _Deadline(running.pid, timeout)
     try:
-        with (stdin if isinstance(stdin, Path) else Path(os.devnull)).open("rb") as file:
-            sh.Command(str(find(words[0])))(
-                *words[1:],
-                **_settings(cwd, env),
-                _in=stdin if isinstance(stdin, str) else file,
-                _out=out,
-                _err=heard,
-                _ok_code=list(ok),
-                _timeout=timeout,
-            )
-    except sh.TimeoutException as err:
-        raise DeadlineError(
-            f"{words[0]} did not finish in {timeout:g} s",
-            details="\n".join([f"command: {shlex.join(words)}", *heard.tail]),
-        ) from err
+        running.wait()
     except sh.ErrorReturnCode as err:
+        if deadline.passed:
+            raise DeadlineError(
+                f"{words[0]} did not finish in {timeout:g} s",
+                details="\n".join([f"command: {shlex.join(words)}", *heard.tail]),
+            ) from err
         raise failure(words, err.exit_code, heard) from err
+    except BaseException:
+        deadline.end()
+        raise
+    finally:
+        deadline.cancel()
+
+
+class _Deadline:
+    """Ends a program with all that it started when its time is over, or when we are interrupted."""
+
+    def __init__(self, pid: int, seconds: float | None) -> None:
+        self.passed = False
+        self._pid = pid
+        self._timer = threading.Timer(seconds or 0, self._expire)
+        self._timer.daemon = True
+        if seconds:
+            self._timer.start()
+
+    def cancel(self) -> None:
+        """The program has ended."""
+        self._timer.cancel()
+
+    def end(self) -> None:
+        """We are interrupted: the program may tidy up for a while."""
+        _, alive = psutil.wait_procs(_signalled(self._tree(), signal.SIGTERM), timeout=_GRACE)
+        _signalled(alive, signal.SIGKILL)
+
+    def _expire(self) -> None:
+        self.passed = True
+        _signalled(self._tree(), signal.SIGKILL)  # and sh waits for it
+
+    def _tree(self) -> list[psutil.Process]:
+        try:
+            program = psutil.Process(self._pid)
+            return [program, *program.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+
+def _signalled(processes: list[psutil.Process], number: signal.Signals) -> list[psutil.Process]:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+    return processes
 
 
 def _settings(cwd: Path | None, env: Mapping[str, str] | None) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The door to programs, tried with small shell scripts."""
 
+import contextlib
 import logging
 import os
 import signal
@@ -8,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from common import tools
@@ -139,52 +141,56 @@ def test_programs_txt_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["sleep 60", "sleep 60 & sleep 60", "trap '' TERM; sleep 60; sleep 60", "exec sleep 60"]
+    "text", ["sleep 61", "sleep 61 & sleep 61", "trap '' TERM; sleep 61; sleep 61", "exec sleep 61", "setsid sleep 61"]
 )
 def test_a_deadline_ends_it_and_its_children(script: Script, text: str, tmp_path: Path) -> None:
     start = time.monotonic()
     with pytest.raises(DeadlineError, match="did not finish in 0.5 s") as caught:
-        tools.run([script(f'echo $$ >"{tmp_path}/pid"; echo before; {text}')], timeout=0.5, quiet=True)
+        tools.run([script(f"echo before; {text}")], timeout=0.5, quiet=True, env={"TMPDIR": str(tmp_path)})
     assert time.monotonic() - start < 10
     assert "before" in caught.value.details
-    group = int((tmp_path / "pid").read_text())
-    wait_until(lambda: not _members(group), f"process group {group} to be gone", timeout=5)
+    wait_until(lambda: not living(tmp_path), "all of them to be gone", timeout=5)
 
 
-def _members(group: int) -> list[int]:
-    """The living processes of a group or session."""
+def living(marked: Path) -> list[psutil.Process]:
+    """The processes whose TMPDIR is `marked`: inherited by whatever a program starts, in whichever session."""
     found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rsplit(")", 1)[1].split()
-        except OSError:
-            continue
-        if group in (int(fields[2]), int(fields[3])) and fields[0] != "Z":
-            found.append(int(stat.parent.name))
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("TMPDIR") == str(marked):
+                found.append(process)
     return found
 
 
+@pytest.mark.parametrize("whole_group", [True, False])
 @pytest.mark.parametrize("number", [signal.SIGINT])
-def test_an_interrupt_ends_the_program_too(tmp_path: Path, number: int) -> None:
+def test_an_interrupt_ends_the_program_too(tmp_path: Path, number: int, whole_group: bool) -> None:
     code = f"from common import tools; tools.run(['sh', '-c', 'echo $$ >{tmp_path}/pid; sleep 60; sleep 60'])"
-    with tools.started([sys.executable, "-c", code], cwd=ROOT) as process:
+    with tools.started([sys.executable, "-c", code], cwd=ROOT, env={"TMPDIR": str(tmp_path)}) as process:
         wait_until(
             lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip(), "it to start", timeout=20
         )
-        child = int((tmp_path / "pid").read_text())
-        os.killpg(process.pid, number)
-        wait_until(lambda: not process.alive(), "Python to end", timeout=10)
-        wait_until(lambda: not Path(f"/proc/{child}").exists(), "the program to end", timeout=10)
+        (os.killpg if whole_group else os.kill)(process.pid, number)
+        wait_until(lambda: not living(tmp_path), "all of them to end", timeout=10)
 
 
-def test_started_runs_until_the_block_ends(script: Script) -> None:
-    with tools.started([script("echo ready; sleep 60 & sleep 60")]) as process:
+def test_a_program_that_tidies_up_when_interrupted_gets_the_time(tmp_path: Path) -> None:
+    tidy = f"trap 'sleep 1; echo tidy >{tmp_path}/said; exit 1' TERM; echo >{tmp_path}/ready; sleep 60 & wait"
+    code = f"from common import tools; tools.run(['sh', '-c', {tidy!r}], timeout=50)"
+    with tools.started([sys.executable, "-c", code], cwd=ROOT, env={"TMPDIR": str(tmp_path)}) as process:
+        wait_until((tmp_path / "ready").exists, "it to start", timeout=20)
+        os.kill(process.pid, signal.SIGINT)
+        wait_until(lambda: not living(tmp_path), "all of them to end", timeout=10)
+    assert (tmp_path / "said").read_text() == "tidy\n"
+
+
+def test_started_runs_until_the_block_ends(script: Script, tmp_path: Path) -> None:
+    with tools.started([script("echo ready; sleep 60 & sleep 60")], env={"TMPDIR": str(tmp_path)}) as process:
         wait_until(lambda: process.tail() == "ready", "it to say ready", timeout=5)
         assert process.alive()
-        group = process.pid
-        assert len(_members(group)) >= 2
+        assert len(living(tmp_path)) >= 2
     assert not process.alive()
-    wait_until(lambda: not _members(group), "its children to be gone", timeout=5)
+    wait_until(lambda: not living(tmp_path), "its children to be gone", timeout=5)
 
 
 def test_started_is_stopped_when_the_block_fails(script: Script) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from common.errors import ArtifactError
 from common.files import workspace
+from common.packets import check_form
 from common.signing import Signer, verify
 
 _HINT = "restore the document's last good version"
@@ -59,8 +60,9 @@ def verify_document(content: bytes, signature: bytes, keyring: bytes, *, where: 
         where: what it is, for the message; its last part names the file.
 
     Raises:
-        SigningError: no signature is good, or one is bad.
+        SigningError: no signature is good, one is bad, or one is not, byte for byte, what gpg wrote.
     """
+    check_form(content, signature, where)
     with workspace("document") as place:
         folder = place / "signed"  # its file has the document's own name, for the message
         folder.mkdir()

@@ -135,17 +135,7 @@ class Signer:
 
     def public_keys(self) -> str:
         """All keys, armoured in one block: the file clients name in Signed-By."""
-        call = [
-            "gpg",
-            "--homedir",
-            str(self.home),
-            "--batch",
-            "--no-tty",
-            "--armor",
-            "--export-options",
-            "export-minimal",
-        ]
-        return tools.capture([*call, "--export", *[key.fingerprint for key in self.keys]], timeout=TIMEOUT)
+        return _exported(self.home, [key.fingerprint for key in self.keys])
 
     def clear_sign(self, content: bytes) -> bytes:
         """`content` with its signatures in one text, as InRelease is."""
@@ -174,6 +164,23 @@ class Signer:
                 hint="a key with a passphrase needs an agent that has it already; a key file must have none",
             )
         return bytes(result.data)
+
+
+def _exported(home: Path, fingerprints: Sequence[str]) -> str:
+    call = ["gpg", "--homedir", str(home), "--batch", "--no-tty", "--armor", "--export-options", "export-minimal"]
+    return tools.capture([*call, "--export", *fingerprints], timeout=TIMEOUT)
+
+
+def check_public_keys(keyring: bytes, where: str) -> None:
+    """See that a keyring is, byte for byte, what `Signer.public_keys` gives: much in armour means nothing.
+
+    Raises:
+        SigningError: it is not.
+    """
+    with homedir() as home:
+        found = _gpg(home).import_keys(keyring).fingerprints
+        if not found or _exported(home, list(dict.fromkeys(found))).encode() != keyring:
+            raise SigningError(f"{where} is not as it was published", hint=_HINT)
 
 
 def _gpg(home: Path) -> gnupg.GPG:

@@ -13,7 +13,8 @@ from common.milestones import object_name
 from common.parallel import in_parallel
 from common.progress import step
 from common.shown import Object
-from common.signing import verify
+from common.signing import check_public_keys, verify
+from common.snapshots import KEYRING as KEYS
 from common.snapshots import Part, Snapshot, Snapshots
 from scripts.gate import evidence_of
 from scripts.releases import Half
@@ -51,6 +52,7 @@ def check(half: Half, snapshots: Snapshots) -> Iterator[str]:
         return
     try:
         keyring = snapshots.keyring()
+        check_public_keys(keyring, f"{snapshots.url}/{KEYS}")
     except ReleaseError as err:
         yield err.what
         return

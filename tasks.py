@@ -85,7 +85,9 @@ def flow_task(flow: Flow) -> Task[Any]:
         image_type: Words = None, force: bool = False, jobs: int = 0, out: str = "", storage: str = "",
         tarball: bool = False,
     ) -> None:  # fmt: skip
-        with reported():
+        from scripts import releases_page  # not at the top: a build's own process has no scripts
+
+        with reported(), releases_page.written_after(out=out, storage=storage or "directory"):
             matrix = desk.Matrix.of(branch, release, arch, image_type, tarball=tarball)
             desk.flow(flow, matrix=matrix, force=force, parallel=jobs, out=out, storage=storage)
 
@@ -235,13 +237,22 @@ def promote(
         script.auto(how=script.How(plan=plan, reason=reason, who=who, keys=keys, out=out, storage=storage))
 
 
-@task(help=MILESTONE)
-def staged(_c: Context, milestone: int = 0, out: str = "", storage: str = "directory") -> None:
+@task(help={**MILESTONE, "diff": "OLD..NEW: what differs between two snapshots; .. alone: live and staged"})
+def staged(_c: Context, milestone: int = 0, diff: str = "", out: str = "", storage: str = "directory") -> None:
     """List what staging has and what may go live."""
     from scripts import staged as script  # not at the top: a build's own process has no scripts
 
     with reported():
-        script.run(milestone=milestone, out=out, storage=storage)
+        script.run(milestone=milestone, diff=diff, out=out, storage=storage)
+
+
+@task(help={**MILESTONE, "milestone": "whose; all active ones without it"})
+def releases(_c: Context, milestone: int = 0, out: str = "", storage: str = "directory") -> None:
+    """Write the page of what is staged and live."""
+    from scripts import releases_page as script  # not at the top: a build's own process has no scripts
+
+    with reported():
+        print(script.write(milestone=milestone, out=out, storage=storage))
 
 
 @task(help=MILESTONE)
@@ -253,9 +264,7 @@ def history(_c: Context, milestone: int = 0, out: str = "", storage: str = "dire
         script.run(milestone=milestone, out=out, storage=storage)
 
 
-@task(
-    help={"live": "the live buckets; else staging", **{word: GO_LIVE[word] for word in ("milestone", "out", "storage")}}
-)
+@task(help={**MILESTONE, "live": "the live buckets; else staging"})
 def verify(_c: Context, milestone: int = 0, live: bool = False, out: str = "", storage: str = "directory") -> None:
     """Check everything that is recorded, to the byte."""
     from scripts import verify as script  # not at the top: a build's own process has no scripts
@@ -271,8 +280,8 @@ def clean(_c: Context, out: str = "", keys: bool = False) -> None:
         desk.clean(out, keys=keys)
 
 
-ns = Collection(branches, flow_graph, serve, doctor, staged, promote, history, verify, prune_images, uprev, tast_run,
-                tast_record, clean)  # fmt: skip
+ns = Collection(branches, flow_graph, serve, doctor, staged, releases, promote, history, verify, prune_images, uprev,
+                tast_run, tast_record, clean)  # fmt: skip
 for _part, _what in (("apt", "the repository"), ("container", "the images")):
     ns.add_task(promote_task(_part, _what))
     ns.add_task(rollback_task(_part, _what))

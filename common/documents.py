@@ -1,5 +1,6 @@
 """Signed JSON documents: one form of bytes for one content, read strictly, with a detached OpenPGP signature."""
 
+import functools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -63,10 +64,16 @@ def verify_document(content: bytes, signature: bytes, keyring: bytes, *, where: 
         SigningError: no signature is good, one is bad, or one is not, byte for byte, what gpg wrote.
     """
     check_form(content, signature, where)
+    _verify(content, signature, keyring, Path(where).name)
+
+
+@functools.lru_cache(maxsize=256)
+def _verify(content: bytes, signature: bytes, keyring: bytes, name: str) -> None:
+    """Once for the same bytes: the images of a repository are looked at for both, and each look is a gpgv."""
     with workspace("document") as place:
         folder = place / "signed"  # its file has the document's own name, for the message
         folder.mkdir()
-        document, detached, keys = folder / Path(where).name, place / "signature.asc", place / "keyring.asc"
+        document, detached, keys = folder / name, place / "signature.asc", place / "keyring.asc"
         document.write_bytes(content)
         detached.write_bytes(signature)
         keys.write_bytes(keyring)

@@ -5,6 +5,7 @@ environment variable or a log.
 """
 
 import contextlib
+import functools
 import io
 import logging
 import re
@@ -268,9 +269,18 @@ def dearmour(keyring: Path, out: Path) -> None:
         SigningError: it is no armoured keyring.
     """
     try:
-        tools.run(
-            ["gpg", "--homedir", out.parent, "--batch", "--no-tty", "--yes", "--output", out, "--dearmor", keyring],
-            timeout=TIMEOUT, quiet=True,
-        )  # fmt: skip
+        out.write_bytes(_dearmoured(keyring.read_bytes()))
     except CommandError as err:
         raise SigningError(f"{keyring.name!r} is not an armoured keyring", details=err.details, hint=_HINT) from err
+
+
+@functools.lru_cache(maxsize=16)
+def _dearmoured(keyring: bytes) -> bytes:
+    with workspace("dearmour") as place:
+        armoured, binary = place / "keyring.asc", place / "keyring.gpg"
+        armoured.write_bytes(keyring)
+        tools.run(
+            ["gpg", "--homedir", place, "--batch", "--no-tty", "--output", binary, "--dearmor", armoured],
+            timeout=TIMEOUT, quiet=True,
+        )  # fmt: skip
+        return binary.read_bytes()

@@ -201,8 +201,24 @@ class Snapshots(SnapshotStore):
 
     def all(self) -> list[Snapshot]:
         """All, the newest first. ArtifactError: one is not what its id says."""
-        found = in_parallel(self._whole, self.ids(), threads=self.bucket.threads)
-        return sorted(found, key=lambda each: (each.created, each.id), reverse=True)
+        found, damaged = self.sound()
+        if damaged:
+            raise damaged[0]
+        return found
+
+    def sound(self) -> tuple[list[Snapshot], list[ArtifactError]]:
+        """Those that are what their ids say, the newest first, and what is wrong with the others."""
+
+        def look(snapshot: str) -> Snapshot | ArtifactError:
+            try:
+                return self._whole(snapshot)
+            except ArtifactError as err:
+                return err
+
+        looked = in_parallel(look, self.ids(), threads=self.bucket.threads)
+        found = [each for each in looked if isinstance(each, Snapshot)]
+        damaged = [each for each in looked if isinstance(each, ArtifactError)]
+        return sorted(found, key=lambda each: (each.created, each.id), reverse=True), damaged
 
     def find(self, snapshot: str) -> Snapshot:
         """One by its id, or by the beginning of it, four digits at least.

@@ -1,5 +1,6 @@
-"""out/report/index.html: one self-contained page: the flow drawn, each job's result, log, tests and artifacts."""
+"""out/report/index.html: a self-contained page: the flow drawn, each job's result, log, tests and artifacts."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +18,8 @@ from kokoro.flows import Job
 from kokoro.results import Out, Place, Result, State
 
 LOG_LINES = 3000
-_TEMPLATE = Path(__file__).with_name("report.html.j2")
+PAGES = Path(__file__).parent  # with the templates
+RUN, RELEASES = "run", "releases"
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,36 @@ class Section:
     changes: str
 
 
+def page(templates: Sequence[Path], name: str, *, title: str, here: str, out: Out, **content: object) -> str:
+    """A page of the report: everything in it is escaped, and nothing is loaded from anywhere.
+
+    Args:
+        templates: the folders with the templates, in the order they are looked through.
+        name: which one.
+        title: of the page.
+        here: RUN or RELEASES; a link leads to the other one, where that has been written.
+        out: where the pages are.
+        content: for the template.
+    """
+    other = {RUN: out.releases, RELEASES: out.report}[here]
+    pages = [(each, path.name if each != here else "") for each, path in ((RUN, out.report), (RELEASES, out.releases))]
+    made = _environment(*templates).get_template(name).render(
+        title=title, made=datetime.now(UTC).isoformat(timespec="seconds"), pages=pages if other.exists() else [],
+        **content,
+    )  # fmt: skip
+    # JSON has forms for halves of characters, which are in no text.
+    return made.encode(errors="replace").decode()
+
+
+@functools.cache
+def _environment(*templates: Path) -> jinja2.Environment:
+    made = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, loader=jinja2.FileSystemLoader(templates)
+    )
+    made.filters |= {"bytes": size, "seconds": seconds}
+    return made
+
+
 def write(title: str, jobs: Sequence[Job], results: Mapping[str, Result], urls: Sequence[str], out: Out) -> Path:
     """Write the page and return where it is.
 
@@ -50,16 +82,11 @@ def write(title: str, jobs: Sequence[Job], results: Mapping[str, Result], urls: 
         urls: what was published, as gs:// URLs.
         out: where results are read from and the page goes.
     """
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.filters |= {"bytes": size, "seconds": seconds}
-    page = environment.from_string(_TEMPLATE.read_text()).render(
-        title=title,
-        made=datetime.now(UTC).isoformat(timespec="seconds"),
-        svg=graph.of_jobs(jobs, results),
-        sections=[_section(results[job.name], out.place(job.name)) for job in jobs if job.name in results],
-        urls=urls,
-    )
-    write_atomically(out.report, page)
+    made = page(
+        [PAGES], "report.html.j2", title=title, here=RUN, out=out, svg=graph.of_jobs(jobs, results),
+        sections=[_section(results[job.name], out.place(job.name)) for job in jobs if job.name in results], urls=urls,
+    )  # fmt: skip
+    write_atomically(out.report, made)
     return out.report
 
 

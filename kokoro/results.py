@@ -173,3 +173,8 @@ class Out:
     def report(self) -> Path:
         """The page of the last run."""
         return self.root / "report" / "index.html"
+
+    @property
+    def releases(self) -> Path:
+        """The page of what is staged, tested and live."""
+        return self.root / "report" / "releases.html"

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from common.documents import parse, verify_document
 from common.errors import ArtifactError, SigningError
 from common.evidence import Evidence, missing_for
-from common.snapshot_store import SnapshotStore
+from common.snapshot_store import Signed, SnapshotStore
 from common.snapshots import Snapshot, Snapshots
 from common.tast_suites import Suite
 from lxd.bootchecks import NAME, BootChecks
@@ -42,22 +42,20 @@ def evidence_of(snapshots: SnapshotStore, snapshot: str, keyring: bytes) -> list
         SigningError: a document is signed by no key of the keyring.
         ArtifactError: a document has no signature, is not written as evidence is, or is about another snapshot.
     """
-    found: list[BootChecks | Evidence] = []
-    for url, signed in snapshots.evidence(snapshot).items():
-        verify_document(signed.content, signed.signature, keyring, where=url)
-        made = _read(signed.content, url)
-        if made.snapshot != snapshot or not url.endswith(f"/{made.name}.json"):
-            raise ArtifactError(f"{url} is {made.name!r} of snapshot {made.snapshot!r}", hint="remove it")
-        found.append(made)
-    return found
+    return [read_evidence(url, signed, snapshot, keyring) for url, signed in snapshots.evidence(snapshot).items()]
 
 
-def _read(content: bytes, url: str) -> BootChecks | Evidence:
-    match parse(content, url):
+def read_evidence(url: str, signed: Signed, snapshot: str, keyring: bytes) -> BootChecks | Evidence:
+    """One document beside a snapshot. SigningError, ArtifactError: see `evidence_of`."""
+    verify_document(signed.content, signed.signature, keyring, where=url)
+    match parse(signed.content, url):
         case {"kind": kind} if kind == NAME:
-            return BootChecks.read(content, url)
+            made: BootChecks | Evidence = BootChecks.read(signed.content, url)
         case _:
-            return Evidence.read(content, url)
+            made = Evidence.read(signed.content, url)
+    if made.snapshot != snapshot or not url.endswith(f"/{made.name}.json"):
+        raise ArtifactError(f"{url} is {made.name!r} of snapshot {made.snapshot!r}", hint="remove it")
+    return made
 
 
 def _of_boots(documents: Sequence[BootChecks], snapshot: Snapshot) -> Iterator[str]:

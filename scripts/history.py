@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from common.errors import ArtifactError
 from common.ledger import LEDGER, Entry, check_signatures
-from common.snapshots import SHORT, Part
+from common.snapshots import SHORT, Part, Snapshot
 from scripts.releases import Half
 
 
@@ -27,7 +27,7 @@ def run(*, milestone: int, out: str, storage: str) -> None:
             print(f"  {described(line.entry)}")
         if lines:
             wrong += check_signatures(lines, half.live.keyring(), f"{half.live.url}/{LEDGER}")
-            wrong += _end(half, lines[-1].entry)
+            wrong += end_of(half, half.shown_live(), lines[-1].entry)
     if wrong:
         raise ArtifactError(
             "a ledger does not say what happened", details="\n".join(wrong), hint="./run invoke verify --live"
@@ -44,9 +44,8 @@ def described(entry: Entry) -> str:
     return said + (f"; FORCED though {entry.forced}" if entry.forced else "")
 
 
-def _end(half: Half, last: Entry) -> Iterator[str]:
-    """The last line has to be what is live: a ledger that lost its end is found by that."""
-    shown = half.shown_live()
+def end_of(half: Half, shown: Snapshot | None, last: Entry) -> Iterator[str]:
+    """What is wrong with the last line: it has to be what is live; a ledger that lost its end is found by that."""
     if shown is None or shown.id != last.after:
         yield (
             f"{half.live.url} shows {shown.short if shown else 'nothing that was recorded'}, but the ledger ends with "

@@ -60,6 +60,21 @@ class Half:
         state = self.state(self.live.bucket)
         return current(self.live.all(), state) if state else None
 
+    def sources(self, live: Snapshot | None) -> list[str]:
+        """The ids of a live snapshot and of what it was made from: the one of staging, and for one that was signed anew
+        the live one before it.
+
+        Raises:
+            ArtifactError: one of them is not what its id says.
+        """
+        found: list[str] = []
+        while live is not None:
+            found.append(live.id)
+            source = live.origin.source
+            found += [source] if source else []
+            live = self.live.find(source) if source not in found[:-1] and self.live.has(source) else None
+        return found
+
 
 @dataclass(frozen=True)
 class Gate:

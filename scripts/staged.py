@@ -1,43 +1,47 @@
 """The snapshots of staging: their age, what is new in them, and whether they may go live: what `invoke staged` does."""
 
 import datetime as dt
-from collections.abc import Iterator
-from pathlib import PurePosixPath
+from collections.abc import Collection, Iterator
 
-from common.milestones import object_name
-from common.snapshots import Part, Snapshot, Snapshots
-from lxd.changes import compare
-from lxd.contents import FILE as PACKAGES
-from lxd.contents import Package, read_table
-from lxd.pins import version_of
+from common.errors import UsageError
+from common.snapshots import Part, Snapshot
+from scripts.differences import Kept, differences
 from scripts.promote import How, gate_of
 from scripts.releases import Half
 
 _SHOWN = 10  # changes by name; the rest is counted
+_BETWEEN = ".."
+STAGED, LIVE = "staged", "live"
 
 
-def run(*, milestone: int, out: str, storage: str) -> None:
-    """Print the snapshots of both halves of a milestone, the newest first.
+def run(*, milestone: int, diff: str, out: str, storage: str) -> None:
+    """Print the snapshots of both halves of a milestone, the newest first; or what differs between two of them.
 
     Args:
         milestone: whose.
+        diff: `OLD..NEW`: the ids of two snapshots of staging or live, or their beginnings; without one it is what is
+            live, or what is staged. "" for the list of all.
         out, storage: where the buckets are, as --out and --storage have it.
 
     Raises:
         ArtifactError: a snapshot is not what its id says.
+        UsageError: there are no such snapshots, or one is of the repository and the other one of the images.
     """
+    halves = [Half.open(part, milestone, out=out, storage=storage) for part in Part]
+    if diff:
+        for line in between(halves, diff):
+            print(line)
+        return
     how = How(out=out, storage=storage)
-    for part in Part:
-        half = Half.open(part, milestone, out=out, storage=storage)
+    for half in halves:
         snapshots = half.staging.all()
         print(f"{half.staging.url}: " + ("" if snapshots else "nothing was recorded"))
-        shown, live = half.staged(), half.shown_live()
+        shown, live = half.staged(), half.sources(half.shown_live())
         gate = gate_of(half, how)
         for each, before in zip(snapshots, [*snapshots[1:], None], strict=False):
-            marks = [name for name, which in (("staged", shown),) if which and which.id == each.id]
-            marks += ["live"] if live and each.id in (live.origin.source, live.id) else []
+            marks = marks_of(each, shown, live)
             print(f"  {each.id} {age(each)} old" + (f" ({', '.join(marks)})" if marks else ""))
-            for line in changes(half.staging, each, before):
+            for line in changes(half, each, before):
                 print(f"    {line}")
             why = gate.why_not(half, each)
             print("    may go live" if not why else "    may not go live:")
@@ -45,19 +49,26 @@ def run(*, milestone: int, out: str, storage: str) -> None:
                 print(f"      {sentence}")
 
 
+def marks_of(snapshot: Snapshot, shown: Snapshot | None, live: Collection[str]) -> list[str]:
+    """What a snapshot is now: staged, live, or both; `live` has the ids of what is live, and of what it came from."""
+    found = {STAGED: shown is not None and shown.id == snapshot.id, LIVE: snapshot.id in live}
+    return [mark for mark, is_one in found.items() if is_one]
+
+
 def age(snapshot: Snapshot) -> str:
     """How long ago it was published: `3 d`, `5 h`, `12 min`."""
-    minutes = int((dt.datetime.now(dt.UTC) - snapshot.created).total_seconds() // 60)
+    minutes = max(0, int((dt.datetime.now(dt.UTC) - snapshot.created).total_seconds() // 60))
     days, hours = minutes // (24 * 60), minutes // 60
     return f"{days} d" if days else f"{hours} h" if hours else f"{minutes} min"
 
 
-def changes(snapshots: Snapshots, snapshot: Snapshot, before: Snapshot | None) -> Iterator[str]:
-    """What is in a snapshot that was not in the one before, for people."""
+def changes(half: Half, snapshot: Snapshot, before: Snapshot | None) -> Iterator[str]:
+    """What is in a snapshot of staging that was not in the one before, for people."""
     if before is None:
         yield f"the first one: {len(snapshot.objects)} objects"
         return
-    listed = list(_packages(snapshot, before) if snapshot.part is Part.APT else _images(snapshots, snapshot, before))
+    found = differences(Kept(half.staging, before), Kept(half.staging, snapshot))
+    listed = [line for each in found for line in each.lines()]
     yield from listed[:_SHOWN]
     if len(listed) > _SHOWN:
         yield f"and {len(listed) - _SHOWN} more"
@@ -65,36 +76,38 @@ def changes(snapshots: Snapshots, snapshot: Snapshot, before: Snapshot | None) -
         yield "the same packages"
 
 
-def _packages(snapshot: Snapshot, before: Snapshot) -> Iterator[str]:
-    """The packages of the pool that came and went, by their file names: name_version_arch.deb."""
-    names = [{path for path in each.objects if path.startswith("pool/")} for each in (snapshot, before)]
-    for sign, paths in (("+", names[0] - names[1]), ("-", names[1] - names[0])):
-        yield from (f"{sign} {PurePosixPath(path).stem.replace('_', ' ')}" for path in sorted(paths))
-
-
-def _images(snapshots: Snapshots, snapshot: Snapshot, before: Snapshot) -> Iterator[str]:
-    """The images that have another version, and the packages that changed in each."""
-    ours, theirs = versions(snapshot), versions(before)
-    for product in sorted(ours.keys() | theirs.keys()):
-        old, new = theirs.get(product, ""), ours.get(product, "")
-        if old == new:
+def between(halves: list[Half], diff: str) -> Iterator[str]:
+    """What differs between two snapshots, for people."""
+    old, separator, new = diff.partition(_BETWEEN)
+    if not separator:
+        raise UsageError(f"--diff {diff!r} does not name two snapshots", hint="--diff OLD..NEW; .. is live..staged")
+    named = [_named(halves, word) for word in (old, new)]
+    if len({kept.snapshot.part for kept in named if kept}) > 1:
+        raise UsageError(f"--diff {diff!r} names a repository and images", hint="name two of the same half")
+    for half in halves:
+        if any(kept and kept.snapshot.part is not half.part for kept in named):
             continue
-        yield f"{product}: {old or 'nothing'} -> {new or 'nothing'}"
-        lists = [_list(snapshots, each, product) for each in (before, snapshot)]
-        if old and new and lists[0] is not None and lists[1] is not None:
-            yield from (f"  {change.kind}: {change}" for change in compare(lists[0], lists[1]))
+        before, after = named[0] or _shown(half, live=True), named[1] or _shown(half, live=False)
+        yield f"{before or f'{half.live.url}: nothing live'} .. {after or f'{half.staging.url}: nothing staged'}"
+        if before and after:
+            found = [line for each in differences(before, after) for line in each.lines()]
+            yield from (f"  {line}" for line in found or ["the same packages"])
 
 
-def versions(snapshot: Snapshot) -> dict[str, str]:
-    """The serial of each product in a snapshot of images."""
-    return {found.product: found.serial for path in snapshot.objects if (found := version_of(path))}
+def _named(halves: list[Half], word: str) -> Kept | None:
+    """The one snapshot of a milestone whose id begins so; None for no word."""
+    if not word:
+        return None
+    stores = [store for half in halves for store in (half.staging, half.live)]
+    found = [Kept(store, store.find(each)) for store in stores for each in store.ids() if each.startswith(word)]
+    if len(word) < 4 or len(found) != 1:
+        raise UsageError(
+            f"{len(found) or 'no'} snapshots begin with {word!r}",
+            hint="four digits at least; ./run invoke staged and ./run invoke history list them",
+        )
+    return found[0]
 
 
-def _list(snapshots: Snapshots, snapshot: Snapshot, product: str) -> tuple[Package, ...] | None:
-    """The packages of an image in a snapshot; None where it has no list, or that is gone."""
-    for path in snapshot.objects:
-        version = version_of(path)
-        if version and version.product == product and path.endswith(f"/{PACKAGES}"):
-            held = snapshots.bucket.read(object_name(snapshots.milestone, path))
-            return read_table(held.content.decode(errors="replace"), path) if held else None
-    return None
+def _shown(half: Half, *, live: bool) -> Kept | None:
+    snapshot = half.shown_live() if live else half.staged()
+    return Kept(half.live if live else half.staging, snapshot) if snapshot else None

@@ -46,8 +46,7 @@ def run(*, milestone: int, live: bool, out: str, storage: str) -> None:
 
 def check(half: Half, snapshots: Snapshots) -> Iterator[str]:
     """What is wrong in a bucket, a sentence for each thing."""
-    ids = snapshots.ids()
-    if not ids:
+    if not snapshots.ids():
         print(f"{snapshots.url}: nothing was recorded")
         return
     try:
@@ -56,12 +55,8 @@ def check(half: Half, snapshots: Snapshots) -> Iterator[str]:
     except ReleaseError as err:
         yield err.what
         return
-    found: list[Snapshot] = []
-    for each in ids:
-        try:
-            found.append(snapshots.find(each))
-        except ReleaseError as err:
-            yield err.what
+    found, damaged = snapshots.sound()
+    yield from (err.what for err in damaged)
     for snapshot in found:
         yield from _signature(snapshots, snapshot, keyring)
         yield from _evidence(snapshots, snapshot, keyring)

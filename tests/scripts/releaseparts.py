@@ -17,6 +17,8 @@ from common.snapshots import Part, Snapshot, Snapshots
 from common.store import Store
 from kokoro import apt_repo, apt_signer, publish_apt_staging, publish_lxd_staging
 from kokoro.env import KokoroEnv
+from lxd.contents import FILE as PACKAGES
+from lxd.contents import GOOGLE, Package, write_table
 from lxd.report import Outcome, Report
 from scripts.releases import Half
 from tests.common.aptparts import add_packages, desk_keys, environment
@@ -37,6 +39,7 @@ def publish(
     folder.mkdir(parents=True)
     for file in ("lxd.tar.xz", "incus.tar.xz", "rootfs.squashfs"):
         (folder / file).write_text(f"{file} {version}")
+    (folder / PACKAGES).write_text(write_table(packages(version)))
     shutil.copyfile(env.gfile_dir / "apt_signed.manifest.json", folder / "apt_signed.manifest.json")
     if booted:
         failed = CheckFailedError("it is broken") if failing else None
@@ -46,6 +49,14 @@ def publish(
         name = build.__name__.rsplit(".", 1)[-1]
         build.build(replace(env, job_name=f"cros-containers/crostini-guest/{milestone}/{name}"))
     return env
+
+
+def packages(version: str) -> list[Package]:
+    """What is in the image of a version."""
+    return [
+        Package(name=name, version=version, arch="all", origin=GOOGLE, source=name, source_version=version)
+        for name in ("cros-garcon", f"only-in-{version}")
+    ]
 
 
 @functools.cache

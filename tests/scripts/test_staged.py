@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from common.errors import UsageError
 from common.snapshots import Part
 from scripts import staged
 from scripts.promote import How, run
@@ -11,9 +12,9 @@ from tests.scripts.releaseparts import make_green, publish
 from tests.scripts.releaseparts import staged as shown
 
 
-def lines(desk: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
+def lines(desk: Path, capsys: pytest.CaptureFixture[str], diff: str = "") -> list[str]:
     capsys.readouterr()
-    staged.run(milestone=72, out=str(desk), storage="directory")
+    staged.run(milestone=72, diff=diff, out=str(desk), storage="directory")
     return capsys.readouterr().out.splitlines()
 
 
@@ -32,8 +33,40 @@ def test_what_is_staged_what_is_new_and_why_it_may_not_go_live(
     apt = lines(tmp_path, capsys)[: lines(tmp_path, capsys).index("gs://cros-containers-staging/72: ")]
     second = shown(tmp_path, Part.APT).id
     assert apt[:2] == ["gs://cros-packages-staging/72: ", f"  {second} 0 min old (staged)"]
-    assert "    + cros-garcon 72.2+deb12 all" in apt
+    assert "      upgraded: cros-garcon 72.1+deb12 -> 72.2+deb12" in apt
     at = apt.index("    may not go live:")
     assert apt[at + 1] == "      pfq: there is no evidence"
     assert apt[at + 2 :] == [f"  {first} 0 min old (live)", apt[at + 3], "    may go live"]
     assert apt[at + 3].startswith("    the first one: ")
+
+
+def test_what_differs_between_two_snapshots(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    publish(tmp_path, "72.1")
+    make_green(tmp_path)
+    first = {part: shown(tmp_path, part).id for part in Part}
+    assert all("nothing live .. gs://" in line for line in lines(tmp_path, capsys, ".."))
+    for part in Part:
+        run(part, milestone=72, snapshot="", how=How(out=str(tmp_path), who="me"))
+    assert lines(tmp_path, capsys, "..")[1::2] == ["  the same packages", "  the same packages"]
+    publish(tmp_path, "72.2")
+    both = lines(tmp_path, capsys, "..")
+    assert both[0].startswith("gs://cros-packages/72 ")
+    assert " .. gs://cros-packages-staging/72 " in both[0]
+    assert both[1:4] == [
+        "  bookworm", "    upgraded: cros-garcon 72.1+deb12 -> 72.2+deb12",
+        "    upgraded: cros-guest-tools 72.1+deb12 -> 72.2+deb12",
+    ]  # fmt: skip
+    assert both[-3:] == [
+        "    added: only-in-72.2 72.2", "    removed: only-in-72.1 72.1", "    upgraded: cros-garcon 72.1 -> 72.2",
+    ]  # fmt: skip
+    apt = both[: both.index(next(line for line in both if "cros-containers" in line))]
+    assert lines(tmp_path, capsys, f"{first[Part.APT][:8]}..")[1:] == apt[1:]
+    assert "    downgraded: cros-garcon 72.2+deb12 -> 72.1+deb12" in lines(
+        tmp_path, capsys, f"{shown(tmp_path, Part.APT).id}..{first[Part.APT]}"
+    )
+    for bad, said in (
+        ("0123", "does not name two"), ("01..", "begin with '01'"), ("..zzzzzz", "no snapshots begin with 'zzzzzz'"),
+        (f"{first[Part.APT]}..{first[Part.CONTAINER]}", "a repository and images"),
+    ):  # fmt: skip
+        with pytest.raises(UsageError, match=said):
+            lines(tmp_path, capsys, bad)

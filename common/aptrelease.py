@@ -1,7 +1,8 @@
 """An apt repository made live from a snapshot: copied inside the store by digest, in the order of every publication."""
 
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from common.aptpublish import Target, check_others, check_published, prune_by_hash
@@ -63,6 +64,13 @@ class Release:
             prune_by_hash(self.target, codename, self.text_of(codename), now=now)
         return done
 
+    def pointers(self) -> dict[str, str]:
+        """The SHA-256 of what each InRelease is going to be, by path."""
+        return {
+            f"dists/{codename}/InRelease": hashlib.sha256(self.text_of(codename).encode()).hexdigest()
+            for codename in codenames_of(self.snapshot)
+        }
+
     def text_of(self, codename: str) -> str:
         """The InRelease that is going to be live."""
         if codename in self.signed:
@@ -110,13 +118,15 @@ def text_of(source: Snapshots, snapshot: Snapshot, codename: str) -> str:
     return source.read_kept(snapshot.objects[f"dists/{codename}/InRelease"].sha256).content.decode()
 
 
-def stale(source: Snapshots, snapshot: Snapshot, bucket: Bucket) -> Iterator[str]:
-    """The codenames of a snapshot that clients would pass over in a bucket, because they have seen a newer Date there.
+def stale(source: Snapshots, snapshot: Snapshot, bucket: Bucket) -> dict[str, dt.datetime]:
+    """The codenames of a snapshot that clients would pass over in a bucket, and the newer Date they have seen there.
 
     These have to be signed anew, with the time of now.
     """
+    found = {}
     for codename in codenames_of(snapshot):
         pointer = object_name(source.milestone, f"dists/{codename}/InRelease")
         live, text = seen(bucket, pointer)[0].decode(), text_of(source, snapshot, codename)
         if live and live != text and date_of(live) >= date_of(text):
-            yield codename
+            found[codename] = date_of(live)
+    return found

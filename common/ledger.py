@@ -8,6 +8,7 @@ is live, which `invoke verify` compares.
 import base64
 import datetime as dt
 import hashlib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 
@@ -38,7 +39,7 @@ class Entry:
         action: what was done.
         who: by whom.
         source: the snapshot of staging (of live, for a rollback) that was made live.
-        before, after: the live snapshots before ("" for none) and after.
+        before, after: the live snapshots before ("" for none; the ledger fills it in) and after.
         why: the reason given, or "".
         forced: whether a gate was passed by, and what that said.
         when: UTC, ISO 8601.
@@ -49,8 +50,8 @@ class Entry:
     action: Action
     who: str
     source: str
-    before: str
-    after: str
+    before: str = ""
+    after: str = ""
     why: str = ""
     forced: str = ""
     when: str = ""
@@ -85,8 +86,17 @@ class Ledger:
         """
         return self._parsed(seen(self.bucket, self.name)[0])
 
-    def append(self, entry: Entry, signer: Signer, *, now: dt.datetime) -> Entry:
+    def append(
+        self, entry: Entry, signer: Signer, *, now: dt.datetime, check: Callable[[], None] = lambda: None
+    ) -> Entry:
         """Add a line, after whatever others add meanwhile; returns the entry as it was written.
+
+        Args:
+            entry: what was done; that the line before says what was live before, is seen to here.
+            signer: signs the line.
+            now: the time of the line.
+            check: called when the end of the ledger is known, and raises where the line is not true any more: the last
+                line is about what was made live last.
 
         Raises:
             ConflictError: others are faster, again and again.
@@ -95,8 +105,10 @@ class Ledger:
         for attempt in range(1, _ATTEMPTS + 1):
             content, generation = seen(self.bucket, self.name)
             lines = self._parsed(content)
+            check()
             whole = replace(
                 entry, number=len(lines) + 1, previous=lines[-1].sha256 if lines else "",
+                before=lines[-1].entry.after if lines else "",
                 when=now.astimezone(dt.UTC).isoformat(timespec="seconds"),
             )  # fmt: skip
             signature = base64.b64encode(sign_document(whole.write(), signer)).decode()

@@ -31,8 +31,10 @@ def index_with(live: Images, tested: Images) -> Images:
     return Images(products)
 
 
-def make_live(source: Snapshots, snapshot: Snapshot, target: Bucket, *, publisher: str) -> Published:
-    """Copy the images of a snapshot, and move the index of a bucket to them.
+def make_live(
+    source: Snapshots, snapshot: Snapshot, target: Bucket, *, publisher: str
+) -> tuple[Published, dict[str, str]]:
+    """Copy the images of a snapshot, and move the index of a bucket to them; what was done, and the index's SHA-256.
 
     Args:
         source: where the snapshot is. Where that is the target itself, its index comes back as it was.
@@ -45,9 +47,10 @@ def make_live(source: Snapshots, snapshot: Snapshot, target: Bucket, *, publishe
         ConflictError: somebody else is faster.
     """
     immutable, mutable, pointer, generation = items(source, snapshot, target)
-    return publish(
+    done = publish(
         target, immutable=immutable, mutable=mutable, pointer=pointer, if_generation=generation, publisher=publisher
     )
+    return done, {IMAGES: pointer.digest()}
 
 
 def items(source: Snapshots, snapshot: Snapshot, target: Bucket) -> tuple[list[Item], list[Item], Item, int]:

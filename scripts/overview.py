@@ -16,6 +16,7 @@ from scripts.gate import read_evidence
 from scripts.history import end_of
 from scripts.releases import Gate, Half
 from scripts.staged import STAGED, age, marks_of
+from scripts.verify import UNRECORDED
 
 T = TypeVar("T")
 _SHOWN = 5  # of the newest snapshots the tests are looked at; each costs some calls of gpg
@@ -146,7 +147,7 @@ def _shown(half: Half, store: Snapshots, found: Sequence[Snapshot], damage: _Dam
     state = damage.tried(lambda: half.state(store.bucket), None)
     shown = current(found, state) if state else None
     if state and shown is None:
-        damage.found.append(f"{store.url} shows something that nobody has recorded")
+        damage.found.append(UNRECORDED.format(store.url))
     return shown
 
 

@@ -2,17 +2,18 @@
 
 import datetime as dt
 import getpass
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from common.aptpublish import Target
 from common.aptrelease import Release, codenames_of, stale
 from common.branches import active_branches
-from common.errors import GateError, ReleaseError, UsageError
+from common.errors import ConflictError, GateError, ReleaseError, UsageError
 from common.ledger import Action, Entry
+from common.milestones import object_name
 from common.publication import Item
 from common.signing import Signer
-from common.snapshots import Origin, Part, Snapshot, Snapshots
+from common.snapshots import Origin, Part, Snapshot, Snapshots, current
 from common.tast_suites import load
 from kokoro.attest import now
 from lxd import release as images
@@ -41,6 +42,12 @@ class How:
     keys: str = ""
     out: str = ""
     storage: str = "directory"
+
+    def __post_init__(self) -> None:
+        """UsageError: a text for the ledger is not one line of text."""
+        for flag, text in (("who", self.who), ("reason", self.reason)):
+            if not text.isprintable():
+                raise UsageError(f"--{flag} {text!r} is not one line of text", hint="the ledger has a line for each")
 
     def name(self) -> str:
         """By whom."""
@@ -103,6 +110,9 @@ def _auto(half: Half, how: How) -> Iterator[str]:
     if why := gate_of(half, how).why_not(half, chosen):
         yield f"{chosen.short} stays in staging: {why[0]}" + (f" (and {len(why) - 1} more)" if len(why) > 1 else "")
         return
+    if by := half.rolled_back(chosen):
+        yield f"{chosen.short} stays in staging: it was live, and {by} put an earlier one back"
+        return
     yield from promote(half, chosen, [], how)
 
 
@@ -127,24 +137,17 @@ def promote(half: Half, chosen: Snapshot, why: list[str], how: How) -> Iterator[
         )  # fmt: skip
     lines = half.ledger.lines()
     live = half.shown_live()
-    if (
-        live
-        and lines
-        and live.id == lines[-1].entry.after
-        and chosen.id in (lines[-1].entry.source, live.origin.source)
-    ):
+    known = live is not None and bool(lines) and live.id == lines[-1].entry.after
+    if known and chosen.id in (lines[-1].entry.source, *half.sources(live)):
         yield f"{chosen.short} is live already"
         return
-    entry = Entry(
-        action=Action.PROMOTE, who=how.name(), source=chosen.id, before=lines[-1].entry.after if lines else "",
-        after="", why=how.reason, forced="; ".join(why),
-    )  # fmt: skip
+    entry = Entry(action=Action.PROMOTE, who=how.name(), source=chosen.id, why=how.reason, forced="; ".join(why))
     yield from make_live(half, half.staging, chosen, entry, how)
 
 
 def make_live(half: Half, source: Snapshots, chosen: Snapshot, entry: Entry, how: How) -> Iterator[str]:
     """Publish a snapshot to the live bucket, record that as a snapshot there, and write the ledger."""
-    old = list(stale(source, chosen, half.live.bucket)) if half.part is Part.APT else []
+    old = stale(source, chosen, half.live.bucket) if half.part is Part.APT else {}
     if how.plan:
         yield from _plan(half, source, chosen, old)
         return
@@ -152,30 +155,51 @@ def make_live(half: Half, source: Snapshots, chosen: Snapshot, entry: Entry, how
     with attestation_signer(how.keys, how.out, how.storage) as signer:
         if half.part is Part.APT:
             signed = signed_anew(source, chosen, old, how.keys, how.out, how.storage) if old else {}
-            target = Target(half.live.bucket, half.milestone)
-            for codename, done in Release(source, chosen, target, signed).run(
-                publisher=publisher, now=dt.datetime.now(dt.UTC)
-            ).items():  # fmt: skip
+            release = Release(source, chosen, Target(half.live.bucket, half.milestone), signed)
+            for codename, done in release.run(publisher=publisher, now=dt.datetime.now(dt.UTC)).items():
                 yield f"{codename}: {done}" + (", signed anew" if codename in signed else "")
+            ours = release.pointers()
         else:
-            yield str(images.make_live(source, chosen, half.live.bucket, publisher=publisher))
-        after = record(half, chosen, signer, publisher)
+            uploads, ours = images.make_live(source, chosen, half.live.bucket, publisher=publisher)
+            yield str(uploads)
+        after = record(half, chosen, signer, publisher, ours)
         written = half.ledger.append(
-            Entry(action=entry.action, who=entry.who, source=entry.source, before=entry.before, after=after.id,
-                  why=entry.why, forced=entry.forced),
-            signer, now=dt.datetime.now(dt.UTC),
-        )  # fmt: skip
+            replace(entry, after=after.id), signer, now=dt.datetime.now(dt.UTC), check=lambda: still(half, ours)
+        )
     yield f"{half.live.url} shows {chosen.short} as {after.short} (ledger line {written.number})"
 
 
-def record(half: Half, chosen: Snapshot, signer: Signer, publisher: str) -> Snapshot:
-    """Leave a snapshot of what is live now."""
+def still(half: Half, ours: Mapping[str, str]) -> None:
+    """See that what we have made live still is: what is recorded is true, and in the order in which it was done.
+
+    Args:
+        half: of what.
+        ours: the SHA-256 of each pointer as we left it, by path.
+
+    Raises:
+        ConflictError: somebody else was faster.
+    """
+    names = {object_name(half.milestone, path): sha256 for path, sha256 in ours.items()}
+    there = half.live.bucket.stats(list(names))
+    for name, sha256 in names.items():
+        stat = there.get(name)
+        if stat is None or stat.sha256 != sha256:
+            who = stat.publisher if stat else "somebody"
+            raise ConflictError(
+                f"{half.live.bucket.url}/{name} was changed by {who!r} before it was recorded that we had changed it",
+                hint="theirs is live, and ours is not in the ledger: see ./run invoke history, and decide again",
+            )
+
+
+def record(half: Half, chosen: Snapshot, signer: Signer, publisher: str, ours: Mapping[str, str]) -> Snapshot:
+    """Leave a snapshot of what we have made live; one from before where that is the same."""
     half.live.publish_keyring(signer, publisher=publisher)
-    if found := half.shown_live():
-        return found
     state = half.state(half.live.bucket)
+    still(half, ours)
     if state is None:
-        raise UsageError(f"{half.live.url} shows nothing", hint="run the same command again")
+        raise ConflictError(f"{half.live.url} shows nothing any more", hint="somebody removes what we publish")
+    if found := current(half.live.all(), state):
+        return found
     made = Snapshot(
         part=half.part, milestone=half.milestone, bucket=half.live.bucket.url, created=now(), state=state,
         origin=Origin(job=publisher, branch=chosen.origin.branch, commit=chosen.origin.commit, keys=chosen.origin.keys,
@@ -185,7 +209,7 @@ def record(half: Half, chosen: Snapshot, signer: Signer, publisher: str) -> Snap
     return made
 
 
-def _plan(half: Half, source: Snapshots, chosen: Snapshot, old: list[str]) -> Iterator[str]:
+def _plan(half: Half, source: Snapshots, chosen: Snapshot, old: Iterable[str]) -> Iterator[str]:
     """Every change that would be made."""
     items: list[Item] = []
     if half.part is Part.APT:

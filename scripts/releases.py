@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from common.aptstate import apt_state
 from common.bucket import Bucket
-from common.ledger import Ledger
-from common.milestones import folder_of
+from common.errors import UsageError
+from common.ledger import Action, Entry, Ledger
+from common.milestones import folder_of, object_name
 from common.shown import State
-from common.snapshots import Part, Snapshot, Snapshots, current
+from common.snapshots import SHORT, Part, Snapshot, Snapshots, current
 from common.store import open_bucket
 from common.tast_suites import Suite
 from kokoro import publish_apt_staging, publish_lxd_staging
@@ -59,6 +60,33 @@ class Half:
         """The snapshot that is live now."""
         state = self.state(self.live.bucket)
         return current(self.live.all(), state) if state else None
+
+    def rolled_back(self, snapshot: Snapshot) -> str:
+        """Who has put an earlier state back after this snapshot of staging was promoted; "" where nobody has."""
+        entries = [line.entry for line in self.ledger.lines()]
+        mine = [entry.number for entry in entries if entry.source == snapshot.id and entry.action is Action.PROMOTE]
+        after = [entry.who for entry in entries[max(mine, default=len(entries)) :] if entry.action is Action.ROLLBACK]
+        return after[-1] if after else ""
+
+    def unfinished(self, last: Entry) -> Action | None:
+        """What was begun after the last line of the ledger, and has moved a pointer, but has no line of its own.
+
+        Raises:
+            UsageError: the live bucket shows something, and nobody knows who made it live.
+        """
+        state = self.state(self.live.bucket)
+        recorded = self.live.find(last.after).objects
+        moved = [path for path in state.pointers if state.objects[path] != recorded.get(path)] if state else []
+        stats = self.live.bucket.stats([object_name(self.milestone, path) for path in moved])
+        if not moved:
+            return None
+        begun = {stat.publisher.partition(" ")[0] for stat in stats.values()}
+        if len(begun) == 1 and (word := begun.pop()) in tuple(Action):
+            return Action(word)
+        raise UsageError(
+            f"{self.live.url} shows something that is not in its ledger, which ends with {last.after[:SHORT]}",
+            hint=f"--to {last.after[:SHORT]} puts that back; ./run invoke history lists the others",
+        )
 
     def sources(self, live: Snapshot | None) -> list[str]:
         """The ids of a live snapshot and of what it was made from: the one of staging, and for one that was signed anew

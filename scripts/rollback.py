@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from common.errors import UsageError
 from common.ledger import Action, Entry, Line
-from common.snapshots import Part
+from common.snapshots import SHORT, Part
 from scripts.promote import How, make_live
 from scripts.releases import Half
 
@@ -27,17 +27,29 @@ def run(part: Part, *, milestone: int, to: str, how: How) -> None:
     lines = half.ledger.lines()
     if not lines:
         raise UsageError(f"nothing was ever made live in {half.live.url}", hint=f"./run invoke promote-{part}")
-    chosen = half.live.find(to or before_live(lines))
+    last = lines[-1].entry
+    chosen = half.live.find(to or target(half, lines))
     live = half.shown_live()
-    if live and live.id == chosen.id:
+    if live and live.id == chosen.id == last.after:
         print(f"{chosen.short} is live already")
         return
-    entry = Entry(
-        action=Action.ROLLBACK, who=how.name(), source=chosen.id, before=lines[-1].entry.after, after="",
-        why=how.reason,
-    )  # fmt: skip
+    entry = Entry(action=Action.ROLLBACK, who=how.name(), source=chosen.id, why=how.reason)
     for line in make_live(half, half.live, chosen, entry, how):
         print(line)
+
+
+def target(half: Half, lines: Sequence[Line]) -> str:
+    """The live snapshot that goes back where none is named.
+
+    A promotion that was interrupted is not in the ledger: before it was what the ledger ends with. A rollback that was
+    interrupted is done again.
+
+    Raises:
+        UsageError: nothing was live before, or it cannot be known.
+    """
+    if half.unfinished(lines[-1].entry) is Action.PROMOTE:
+        return lines[-1].entry.after
+    return before_live(lines)
 
 
 def before_live(lines: Sequence[Line]) -> str:
@@ -50,7 +62,13 @@ def before_live(lines: Sequence[Line]) -> str:
     """
     entry = lines[-1].entry
     while entry.action is Action.ROLLBACK:
-        entry = next(line.entry for line in reversed(lines) if line.entry.after == entry.source and line.entry != entry)
+        earlier = [line.entry for line in lines[: entry.number - 1] if line.entry.after == entry.source]
+        if not earlier:
+            raise UsageError(
+                f"the ledger does not say when {entry.source[:SHORT]} was promoted, so that nothing comes before it",
+                hint="--to ID; ./run invoke history lists what was live",
+            )
+        entry = earlier[-1]
     if not entry.before:
         raise UsageError(
             "what is live now was the first that ever was",

@@ -12,12 +12,15 @@ from common.ledger import LEDGER, check_signatures
 from common.milestones import object_name
 from common.parallel import in_parallel
 from common.progress import step
-from common.shown import Object
+from common.shown import Object, State
 from common.signing import check_public_keys, verify
 from common.snapshots import KEYRING as KEYS
-from common.snapshots import Part, Snapshot, Snapshots
+from common.snapshots import Part, Snapshot, Snapshots, current
 from scripts.gate import evidence_of
+from scripts.history import end_of
 from scripts.releases import Half
+
+UNRECORDED = "{} shows something that nobody has recorded: that was interrupted (run it again), or somebody changed it"
 
 
 def run(*, milestone: int, live: bool, out: str, storage: str) -> None:
@@ -60,19 +63,21 @@ def check(half: Half, snapshots: Snapshots) -> Iterator[str]:
     for snapshot in found:
         yield from _signature(snapshots, snapshot, keyring)
         yield from _evidence(snapshots, snapshot, keyring)
+    state, shown = None, None
     try:
         state = half.state(snapshots.bucket)
-        if state is not None and not any(each.state.shows(state) for each in found):
-            yield f"{snapshots.url} shows something that nobody has recorded"
+        shown = current(found, state) if state else None
+        if state is not None and shown is None:
+            yield UNRECORDED.format(snapshots.url)
     except ReleaseError as err:
         yield f"{err.what}: {err.details}"
-    objects, shown = _objects(snapshots, found, half)
-    yield from _contents(snapshots, objects, shown)
+    objects, needed = _objects(snapshots, found, state)
+    yield from _contents(snapshots, objects, needed)
     if half.part is Part.APT:
         for snapshot in found:
             yield from _archive(snapshots, snapshot)
     if snapshots is half.live:
-        yield from _ledger(half, keyring)
+        yield from _ledger(half, shown, keyring)
     print(f"{snapshots.url}: {len(found)} snapshots, {len(objects)} objects")
 
 
@@ -90,7 +95,7 @@ def _evidence(snapshots: Snapshots, snapshot: Snapshot, keyring: bytes) -> Itera
         yield err.what
 
 
-def _objects(snapshots: Snapshots, found: list[Snapshot], half: Half) -> tuple[dict[str, Object], set[str]]:
+def _objects(snapshots: Snapshots, found: list[Snapshot], now: State | None) -> tuple[dict[str, Object], set[str]]:
     """What has to be where, by name; and which of it has to be there: copies, and what clients are shown now.
 
     By-hash copies and images of older snapshots may have been pruned.
@@ -98,10 +103,6 @@ def _objects(snapshots: Snapshots, found: list[Snapshot], half: Half) -> tuple[d
     milestone = snapshots.milestone
     objects: dict[str, Object] = {}
     shown: set[str] = set()
-    try:
-        now = half.state(snapshots.bucket)
-    except ReleaseError:
-        now = None
     for snapshot in found:
         replaced = set(snapshot.state.replaced)
         for path, each in snapshot.objects.items():
@@ -145,13 +146,11 @@ def _archive(snapshots: Snapshots, snapshot: Snapshot) -> Iterator[str]:
             yield f"{snapshot.short}: {err.what}"
 
 
-def _ledger(half: Half, keyring: bytes) -> Iterator[str]:
+def _ledger(half: Half, shown: Snapshot | None, keyring: bytes) -> Iterator[str]:
     try:
         lines = half.ledger.lines()
     except ArtifactError as err:
         yield err.what
         return
     yield from check_signatures(lines, keyring, f"{half.live.bucket.url}/{LEDGER}")
-    shown = half.shown_live()
-    if not lines or shown is None or lines[-1].entry.after != shown.id:
-        yield f"{half.live.url}: the ledger does not end with what is live"
+    yield from end_of(half, shown, lines[-1].entry) if lines else [f"{half.live.url} has no ledger"]

@@ -41,7 +41,8 @@ class Request:
 
 @dataclass
 class Fault:
-    """What goes wrong with the next `times` requests of an action (whose object's name contains `name`).
+    """What goes wrong with the next `times` requests of an action (whose object's name contains `name`), but for the
+    first `after` of them.
 
     status: this answer, nothing done. reset: no answer, and nothing done. lost: all done, and no answer. truncated:
     half of the body. flipped: a byte of the content, on its way in or out. lying: a wrong checksum in the answer.
@@ -58,6 +59,7 @@ class Fault:
     slow: float = 0.0
     times: int = 1
     name: str = ""
+    after: int = 0
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,9 @@ class Storage:
             self.requests.append(request)
             for fault in self.faults:
                 if fault.action == request.action and fault.name in request.name:
+                    if fault.after:
+                        fault.after -= 1
+                        continue
                     fault.times -= 1
                     if not fault.times:
                         self.faults.remove(fault)

@@ -24,6 +24,7 @@ from scripts.releases import Half
 from tests.common.aptparts import add_packages, desk_keys, environment
 
 IMAGE = "bookworm/amd64/default"
+BUILDS = {Part.APT: publish_apt_staging, Part.CONTAINER: publish_lxd_staging}
 
 
 def publish(
@@ -31,6 +32,23 @@ def publish(
     milestone: int = 72,
 ) -> KokoroEnv:  # fmt: skip
     """Publish a repository of this version to staging, and an image built from it; `place` is a desk's out/."""
+    env = made(place, version, booted=booted, failing=failing, store=store, milestone=milestone)
+    for part in Part:
+        BUILDS[part].build(job_of(env, part))
+    return env
+
+
+def job_of(env: KokoroEnv, part: Part) -> KokoroEnv:
+    """The environment of the job that publishes one half."""
+    name = BUILDS[part].__name__.rsplit(".", 1)[-1]
+    return replace(env, job_name=f"cros-containers/crostini-guest/{env.milestone}/{name}")
+
+
+def made(
+    place: Path, version: str, *, booted: bool = True, failing: bool = False, store: Store | None = None,
+    milestone: int = 72,
+) -> KokoroEnv:  # fmt: skip
+    """Make what `publish` publishes; the environment of a job that finds it."""
     for folder in place.glob("gfile*"):
         shutil.rmtree(folder)
     env = _signed(place, version)
@@ -44,11 +62,7 @@ def publish(
     if booted:
         failed = CheckFailedError("it is broken") if failing else None
         Report((Outcome("bare", "system-boots", 1.0, failed),), 1.0).write(folder)
-    env = replace(env, branch=replace(env.branch, milestone=milestone))
-    for build in (publish_apt_staging, publish_lxd_staging):
-        name = build.__name__.rsplit(".", 1)[-1]
-        build.build(replace(env, job_name=f"cros-containers/crostini-guest/{milestone}/{name}"))
-    return env
+    return replace(env, branch=replace(env.branch, milestone=milestone))
 
 
 def packages(version: str) -> list[Package]:

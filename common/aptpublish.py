@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from common.milestones import object_name, url_of
 from common.parallel import in_parallel
 from common.publication import Item, Published, publish, seen
 from common.signing import verify
+
+log = logging.getLogger(__name__)
 
 KEPT = dt.timedelta(hours=48)
 SUPERSEDED = "superseded.json"
@@ -166,13 +169,23 @@ def prune_by_hash(target: Target, codename: str, text: str, *, now: dt.datetime)
     dist = f"dists/{codename}"
     current = {target.name(f"{dist}/{index.by_hash}") for index in indices_of(text)}
     there = [name for name in target.bucket.names(target.name(f"{dist}/")) if f"/{BY_HASH}/" in name]
-    known: Mapping[str, str] = json.loads(target.text(f"{dist}/{SUPERSEDED}") or "{}")
+    known = _noted(target, f"{dist}/{SUPERSEDED}")
     gone, since = superseded(there, current, known, now=now)
     if since != known:
         note = json.dumps(since, indent=1, sort_keys=True) + "\n"
         target.bucket.upload(note.encode(), target.name(f"{dist}/{SUPERSEDED}"), kind=Kind.POINTER)
     in_parallel(target.bucket.delete, gone, threads=target.bucket.threads)
     return gone
+
+
+def _noted(target: Target, path: str) -> Mapping[str, str]:
+    """What an earlier publication noted; a note that is damaged is begun anew, and what it was about stays longer."""
+    try:
+        known = json.loads(target.text(path) or "{}")
+        return {name: date for name, date in known.items() if dt.datetime.fromisoformat(date).tzinfo is not None}
+    except (ValueError, TypeError, AttributeError, RecursionError) as err:
+        log.warning("%s/%s is damaged, and begun anew: %s", target.url, path, err)
+        return {}
 
 
 def superseded(

@@ -1,5 +1,6 @@
 """`invoke verify`: one changed byte in anything that is recorded, or that it names, is found."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,18 @@ from tests.scripts.releaseparts import make_green, publish
 BUCKETS = {False: ("cros-packages-staging", "cros-containers-staging"), True: ("cros-packages", "cros-containers")}
 # apt's note of what it may forget is nobody's evidence.
 PASSED_OVER = {"superseded.json"}
+KINDS = {
+    "package": r"pool/.*\.deb", "by-hash copy": r"dists/.*/by-hash/SHA256/.*", "index": r"dists/.*/Packages(\.[gx]z)?",
+    "Release of an architecture": r"dists/[^/]+/main/binary-[^/]+/Release", "Release": r"dists/[^/]+/Release",
+    "Release.gpg": r"dists/[^/]+/Release\.gpg", "InRelease": r"dists/[^/]+/InRelease",
+    "key of the repository": r"cros-archive-keyring\.asc", "file of an image": r"images/.*",
+    "images.json": r"streams/v1/images\.json", "index.json": r"streams/v1/index\.json",
+    "key of the records": r"snapshots/keyring\.asc", "manifest": r"snapshots/[0-9a-f]{64}\.json",
+    "signature of a manifest": r"snapshots/[0-9a-f]{64}\.json\.sig", "copy": r"snapshots/objects/[0-9a-f]{64}",
+    "evidence": r"snapshots/[^/]+/evidence/[^/]+\.json", "its signature": r"snapshots/[^/]+/evidence/[^/]+\.json\.sig",
+    "ledger": r"ledger\.jsonl",
+}  # fmt: skip
+ABSENT = {False: {"ledger"}, True: {"evidence", "its signature"}}  # by whether it is the live buckets
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +47,13 @@ def check(desk: Path, *, live: bool) -> None:
     verify.run(milestone=72, live=live, out=str(desk), storage="directory")
 
 
-def files(desk: Path, *, live: bool) -> list[Path]:
-    found = (path for bucket in BUCKETS[live] for path in sorted((desk / "gs" / bucket / "72").rglob("*")))
-    return [path for path in found if path.is_file() and path.name not in PASSED_OVER and path.stat().st_size]
+def files(desk: Path, *, live: bool) -> dict[str, Path]:
+    """The files of both halves by their paths below the milestone."""
+    found: dict[str, Path] = {}
+    for bucket in BUCKETS[live]:
+        place = desk / "gs" / bucket / "72"
+        found |= {path.relative_to(place).as_posix(): path for path in sorted(place.rglob("*")) if path.is_file()}
+    return {name: path for name, path in found.items() if path.name not in PASSED_OVER and path.stat().st_size}
 
 
 @pytest.mark.parametrize("live", [False, True])
@@ -45,11 +62,24 @@ def test_what_is_whole_passes(desk: Path, live: bool, capsys: pytest.CaptureFixt
     assert "2 snapshots" in capsys.readouterr().out
 
 
+def kind_of(path: str) -> str:
+    """What a path below a milestone is."""
+    return next(kind for kind, pattern in KINDS.items() if re.fullmatch(pattern, path))
+
+
 @pytest.mark.parametrize("live", [False, True])
-@settings(max_examples=10)
+def test_every_kind_of_object_is_there_to_be_changed(desk: Path, live: bool) -> None:
+    assert {kind_of(name) for name in files(desk, live=live)} == set(KINDS) - ABSENT[live]
+
+
+@pytest.mark.parametrize(
+    ("live", "kind"), [(live, kind) for live in (False, True) for kind in KINDS if kind not in ABSENT[live]]
+)
+@settings(max_examples=2)
 @given(data=st.data())
-def test_a_changed_byte_is_found(desk: Path, live: bool, data: st.DataObject) -> None:
-    path = data.draw(st.sampled_from(files(desk, live=live)), label="file")
+def test_a_changed_byte_is_found(desk: Path, live: bool, kind: str, data: st.DataObject) -> None:
+    found = [path for name, path in files(desk, live=live).items() if kind_of(name) == kind]
+    path = data.draw(st.sampled_from(found), label="file")
     good = path.read_bytes()
     at = data.draw(st.integers(0, len(good) - 1), label="byte")
     other = data.draw(st.integers(0, 255).filter(lambda byte: byte != good[at]), label="becomes")

@@ -26,7 +26,6 @@ _SAID_EVERY = 1 << 20
 # What a server says when it may answer better later; any other error of theirs is final.
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
 _WRONG_TWICE = 2  # a file that is wrong when it was fetched afresh will not become right
-_WRAPPING = "')\">"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,6 +279,9 @@ def _plainly(err: Exception) -> str:
         case requests.exceptions.SSLError():
             return f"its certificate is not trusted: {err}"
         case requests.ConnectionError():
-            return f"no connection: {str(err).rsplit(': ', 1)[-1].rstrip(_WRAPPING)}"
+            cause = err.args[0] if err.args else err  # urllib3's, and that may have another in it
+            if isinstance(cause, urllib3.exceptions.ProtocolError):
+                return _plainly(cause)
+            return f"no connection: {str(getattr(cause, 'reason', cause)).rsplit(': ', 1)[-1]}"
         case _:
             return f"{type(err).__name__}: {err}"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from common.errors import ArtifactError, ConfigError
+from common.errors import ArtifactError, ConfigError, NetworkError
 from common.fetch import fetch
 from common.files import workspace, write_atomically
 from common.progress import step
@@ -18,6 +18,7 @@ ARCH = "amd64"
 _KEYS = ("name", "version", "url", "sha256", "top", "folder", "program", "icon", "links")
 _SHA256 = re.compile("[0-9a-f]{64}")
 _HINT = "see the comments of lxd/apps.toml"
+_HINT_WITHOUT = "docs/images.md says how app_test is built without it, or where the network does not reach it"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +85,16 @@ def fetch_apps(arch: str, cache: Path, *, apps: Sequence[App] | None = None) -> 
     fetched = []
     for app in load_apps() if apps is None else apps:
         with step(f"Fetch {app.name} {app.version}"):
-            fetched.append(FetchedApp(app, fetch(app.url, sha256=app.sha256, cache=cache)))
+            fetched.append(_fetched(app, cache))
     return tuple(fetched)
+
+
+def _fetched(app: App, cache: Path) -> FetchedApp:
+    try:
+        return FetchedApp(app, fetch(app.url, sha256=app.sha256, cache=cache))
+    except (NetworkError, ArtifactError) as err:
+        what = f"the pin [{app.key}] of lxd/apps.toml: {err.what}"
+        raise type(err)(what, details=err.details, hint=f"{err.hint}\n{_HINT_WITHOUT}") from err
 
 
 def install_apps(apps: Sequence[FetchedApp], root: Path, *, epoch: int) -> None:

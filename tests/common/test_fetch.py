@@ -2,6 +2,7 @@
 
 import hashlib
 import http.server
+import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -196,6 +197,13 @@ def test_a_file_that_is_gone_is_not_asked_for_again(server: Server, tmp_path: Pa
 def test_nobody_listening_is_a_network_error(tmp_path: Path) -> None:
     with pytest.raises(NetworkError, match=r"http://127\.0\.0\.1:1/x could not be fetched: .*Connection refused"):
         fetch("http://127.0.0.1:1/x", sha256=SHA256, cache=tmp_path, patience=QUICK)
+
+
+def test_a_server_without_an_address_is_said_in_one_sentence(tmp_path: Path) -> None:
+    said = r"could not be fetched: no connection: Failed to resolve 'nowhere\.invalid' \(\[Errno -\d+\] [^()]+\)$"
+    with pytest.raises(NetworkError) as caught:
+        fetch("http://nowhere.invalid/x", sha256=SHA256, cache=tmp_path, patience=QUICK)
+    assert re.search(said, caught.value.what)
 
 
 def test_a_wrong_file_once_is_fetched_again(server: Server, tmp_path: Path) -> None:

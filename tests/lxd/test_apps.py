@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common import tools
-from common.errors import ArtifactError, ConfigError
+from common.errors import ArtifactError, ConfigError, NetworkError
+from common.files import write_atomically
 from common.serve import serving
 from lxd.apps import APPS_TOML, App, FetchedApp, fetch_apps, install_apps, load_apps
 
@@ -186,8 +187,30 @@ def test_fetched_from_a_server_and_then_from_the_cache(code: App, served: str, t
 def test_another_file_than_was_pinned_stops_it(code: App, served: str, tmp_path: Path) -> None:
     (tmp_path / "www/code.tar.gz").write_bytes(b"something else")
     app = pinned(code, f"{served}/code.tar.gz", archive_of(code))
-    with pytest.raises(ArtifactError, match=r"code\.tar\.gz is not the file that was pinned"):
+    said = r"^the pin \[code\] of lxd/apps\.toml: http\S+/code\.tar\.gz is not the file that was pinned"
+    with pytest.raises(ArtifactError, match=said):
         fetch_apps("amd64", tmp_path / "cache", apps=[app])
+
+
+def test_a_publisher_that_cannot_be_reached_stops_it(code: App, served: str, tmp_path: Path) -> None:
+    app = pinned(code, f"{served}/code.tar.gz", archive_of(code))
+    said = r"^the pin \[code\] of lxd/apps\.toml: http\S+/code\.tar\.gz could not be fetched: .* 404 "
+    with pytest.raises(NetworkError, match=said) as caught:
+        fetch_apps("amd64", tmp_path / "cache", apps=[app])
+    assert "docs/images.md" in caught.value.hint
+
+
+def test_a_file_that_somebody_brought_is_not_fetched(code: App, tmp_path: Path) -> None:
+    content = archive_of(code)
+    app = pinned(code, "https://nowhere.invalid/code.tar.gz", content)
+    write_atomically(tmp_path / app.sha256, content)
+    [fetched] = fetch_apps("amd64", tmp_path, apps=[app])
+    assert fetched.archive.read_bytes() == content
+
+
+def test_there_may_be_none(tmp_path: Path) -> None:
+    (tmp_path / "apps.toml").touch()
+    assert load_apps(tmp_path / "apps.toml") == ()
 
 
 @pytest.mark.parametrize("arch", ["arm64", "armhf", "i386"])

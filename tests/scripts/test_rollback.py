@@ -1,7 +1,9 @@
 """What was begun and not finished, whoever is faster, and clocks: the ledger says what happened, and nothing else."""
 
 import datetime as dt
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -192,3 +194,34 @@ def test_a_clock_that_is_behind(behind: float, refused: bool) -> None:
 def test_what_goes_into_the_ledger_is_one_line_of_text(word: str, text: str) -> None:
     with pytest.raises(UsageError, match=f"--{word} .* is not one line of text"):
         How(**{word: text})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("part", Part)
+def test_two_at_once(desk: Path, part: Part) -> None:
+    """One is promoted while another one is put back: the ledger ends with what is live, or says that it does not."""
+    publish(desk, "72.3")
+    make_green(desk)
+    first = half(desk, part).ledger.lines()[0].entry.after
+    for _ in range(3):
+        begin = threading.Barrier(2)
+
+        def run(act: Callable[[], None], begin: threading.Barrier = begin) -> str:
+            begin.wait(timeout=60)
+            try:
+                act()
+            except ConflictError as err:
+                return err.what
+            return ""
+
+        with ThreadPoolExecutor(2) as pool:
+            both = [
+                pool.submit(run, lambda: put_back(desk, part, to=first)),
+                pool.submit(run, lambda: go_live(desk, part)),
+            ]  # fmt: skip
+            said = [each.result(timeout=120) for each in both]
+        assert half(desk, part).state(half(desk, part).live.bucket) is not None  # raises where it is not whole
+        if part is Part.APT and all(said):  # of two releases each one has won one
+            go_live(desk, part)
+        assert not all(said) or part is Part.APT, said
+        history.run(milestone=72, out=str(desk), storage="directory")
+        verify.run(milestone=72, live=True, out=str(desk), storage="directory")

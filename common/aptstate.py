@@ -9,9 +9,7 @@ from common.aptrepo import KEYRING, indices_of
 from common.bucket import Bucket
 from common.errors import ArtifactError
 from common.milestones import object_name, url_of
-from common.parallel import in_parallel
-from common.publication import seen
-from common.shown import Object, State, settled, whole
+from common.shown import Object, Pointer, State, read_pointers, settled, whole
 
 _SIGNED = ("Release", "Release.gpg", "InRelease")
 _HINT = "publish again: ./run invoke publish-apt-staging"
@@ -26,17 +24,16 @@ def apt_state(bucket: Bucket, milestone: int) -> State | None:
     """
     return settled(
         lambda: _pointers(bucket, milestone),
-        lambda pointers: _state(bucket, milestone, {path: held[0] for path, held in pointers.items()}),
+        lambda pointers: _state(bucket, milestone, {path: each.content for path, each in pointers.items()}),
         url_of(bucket.url, milestone),
     )
 
 
-def _pointers(bucket: Bucket, milestone: int) -> dict[str, tuple[bytes, int]]:
-    """Each InRelease that is published: its path, content and generation."""
+def _pointers(bucket: Bucket, milestone: int) -> dict[str, Pointer]:
+    """Each InRelease that is published."""
     start = object_name(milestone, "")
     names = [name for name in bucket.names(f"{start}dists/") if name.endswith("/InRelease")]
-    found = zip(names, in_parallel(lambda name: seen(bucket, name), names, threads=bucket.threads), strict=True)
-    return {name.removeprefix(start): held for name, held in found if held[0]}
+    return read_pointers(bucket, milestone, [name.removeprefix(start) for name in names])
 
 
 def _state(bucket: Bucket, milestone: int, pointers: Mapping[str, bytes]) -> State:

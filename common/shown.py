@@ -1,14 +1,15 @@
 """What a bucket shows of a milestone at one moment: every object that a client may ask for, and what it begins with."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
+from common import publication
 from common.bucket import Bucket, Stat
-from common.errors import ArtifactError, ConflictError
+from common.errors import ArtifactError, ConflictError, DeadlineError
 from common.milestones import object_name, url_of
+from common.parallel import in_parallel
+from common.waiting import wait_until
 
-T = TypeVar("T")
 _ATTEMPTS = 5
 
 
@@ -46,7 +47,28 @@ class State:
         }
 
 
-def settled(look: Callable[[], T], state_of: Callable[[T], State], where: str) -> State | None:
+@dataclass(frozen=True)
+class Pointer:
+    """A pointer as it was read: its content, generation, and who has claimed it; "" for nobody."""
+
+    content: bytes
+    generation: int
+    claimed_by: str
+
+
+def read_pointers(bucket: Bucket, milestone: int, paths: Sequence[str]) -> dict[str, Pointer]:
+    """The pointers that are published, by path below the milestone."""
+    held = in_parallel(lambda path: bucket.read(object_name(milestone, path)), paths, threads=bucket.threads)
+    return {
+        path: Pointer(each.content, each.stat.generation, each.stat.publisher if each.stat.claimed else "")
+        for path, each in zip(paths, held, strict=True)
+        if each is not None and each.content
+    }
+
+
+def settled(
+    look: Callable[[], Mapping[str, Pointer]], state_of: Callable[[Mapping[str, Pointer]], State], where: str
+) -> State | None:
     """The state behind pointers that have not moved while it was found out; None where there are none.
 
     Args:
@@ -56,11 +78,15 @@ def settled(look: Callable[[], T], state_of: Callable[[T], State], where: str) -
 
     Raises:
         ConflictError: they move all the time.
-        ArtifactError: from `state_of`, where that was not because they moved.
+        ArtifactError: from `state_of`, where that was not because they moved; or a publication was interrupted while it
+            replaced what clients find beside the pointers.
     """
     for _ in range(_ATTEMPTS):
         if not (before := look()):
             return None
+        if claims := [each.claimed_by for each in before.values() if each.claimed_by]:
+            _wait_for(look, before, claims[0], where)
+            continue
         try:
             state = state_of(before)
         except ArtifactError:
@@ -70,6 +96,17 @@ def settled(look: Callable[[], T], state_of: Callable[[T], State], where: str) -
         if look() == before:
             return state
     raise ConflictError(f"{where} was published to {_ATTEMPTS} times while it was looked at", hint="run it again")
+
+
+def _wait_for(look: Callable[[], Mapping[str, Pointer]], before: Mapping[str, Pointer], who: str, where: str) -> None:
+    """Let somebody who is about to move a pointer do so."""
+    try:
+        wait_until(lambda: look() != before, f"{who!r} to publish", timeout=publication.CLAIM, every=0.2)
+    except DeadlineError as err:
+        raise ArtifactError(
+            f"{where}: the publication of {who!r} was interrupted (run it again)",
+            hint="clients find what was there before, by its hash; the same command completes it",
+        ) from err
 
 
 def whole(bucket: Bucket, milestone: int, wanted: Mapping[str, Object], also: Iterable[str]) -> dict[str, Object]:

@@ -8,7 +8,7 @@ of the objects that a later publication replaces, so that a snapshot can be put 
 import datetime as dt
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -199,15 +199,12 @@ class Snapshots(SnapshotStore):
         found = [name.removeprefix(start) for name in self.bucket.names(start)]
         return [name.removesuffix(".json") for name in found if _ID.fullmatch(name.removesuffix(".json"))]
 
-    def all(self) -> list[Snapshot]:
-        """All, the newest first. ArtifactError: one is not what its id says."""
-        found, damaged = self.sound()
-        if damaged:
-            raise damaged[0]
-        return found
+    def all(self, damaged: Callable[[ArtifactError], None] = lambda _err: None) -> list[Snapshot]:
+        """Those that are what their ids say, the newest first.
 
-    def sound(self) -> tuple[list[Snapshot], list[ArtifactError]]:
-        """Those that are what their ids say, the newest first, and what is wrong with the others."""
+        Args:
+            damaged: told what is wrong with each of the others, which hold nothing up: a rollback least of all.
+        """
 
         def look(snapshot: str) -> Snapshot | ArtifactError:
             try:
@@ -215,10 +212,13 @@ class Snapshots(SnapshotStore):
             except ArtifactError as err:
                 return err
 
-        looked = in_parallel(look, self.ids(), threads=self.bucket.threads)
-        found = [each for each in looked if isinstance(each, Snapshot)]
-        damaged = [each for each in looked if isinstance(each, ArtifactError)]
-        return sorted(found, key=lambda each: (each.created, each.id), reverse=True), damaged
+        found: list[Snapshot] = []
+        for each in in_parallel(look, self.ids(), threads=self.bucket.threads):
+            if isinstance(each, ArtifactError):
+                damaged(each)
+            else:
+                found.append(each)
+        return sorted(found, key=lambda each: (each.created, each.id), reverse=True)
 
     def find(self, snapshot: str) -> Snapshot:
         """One by its id, or by the beginning of it, four digits at least.

@@ -2,8 +2,7 @@
 
 from common.bucket import Bucket
 from common.milestones import object_name, url_of
-from common.publication import seen
-from common.shown import Object, State, settled, whole
+from common.shown import Object, State, read_pointers, settled, whole
 from lxd.simplestreams import IMAGES, INDEX, Images
 
 
@@ -17,8 +16,8 @@ def container_state(bucket: Bucket, milestone: int) -> State | None:
         ArtifactError: the index cannot be read, or an object that it names is missing or something else.
     """
     return settled(
-        lambda: seen(bucket, object_name(milestone, IMAGES))[0],
-        lambda content: _state(bucket, milestone, content),
+        lambda: read_pointers(bucket, milestone, [IMAGES]),
+        lambda pointers: _state(bucket, milestone, pointers[IMAGES].content),
         url_of(bucket.url, milestone),
     )
 

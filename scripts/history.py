@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from common.errors import ArtifactError
+from common.errors import ArtifactError, SigningError
 from common.ledger import LEDGER, Entry, check_signatures
 from common.snapshots import SHORT, Part, Snapshot
 from scripts.releases import Half
@@ -21,17 +21,26 @@ def run(*, milestone: int, out: str, storage: str) -> None:
     wrong: list[str] = []
     for part in Part:
         half = Half.open(part, milestone, out=out, storage=storage)
-        lines = half.ledger.lines()
-        print(f"{half.live.url}: " + ("" if lines else "nothing was ever made live"))
-        for line in lines:
-            print(f"  {described(line.entry)}")
-        if lines:
-            wrong += check_signatures(lines, half.live.keyring(), f"{half.live.url}/{LEDGER}")
-            wrong += end_of(half, half.shown_live(), lines[-1].entry)
+        try:
+            wrong += _printed(half)
+        except (ArtifactError, SigningError) as err:  # the other half's is printed all the same
+            wrong.append(err.what)
     if wrong:
         raise ArtifactError(
             "a ledger does not say what happened", details="\n".join(wrong), hint="./run invoke verify --live"
         )
+
+
+def _printed(half: Half) -> list[str]:
+    """Print the lines of one half; what is wrong with them."""
+    lines = half.ledger.lines()
+    print(f"{half.live.url}: " + ("" if lines else "nothing was ever made live"))
+    for line in lines:
+        print(f"  {described(line.entry)}")
+    if not lines:
+        return []
+    wrong = check_signatures(lines, half.live.keyring(), f"{half.live.url}/{LEDGER}")
+    return [*wrong, *end_of(half, half.shown_live(), lines[-1].entry)]
 
 
 def described(entry: Entry) -> str:

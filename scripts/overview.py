@@ -120,10 +120,7 @@ def overview(half: Half, gate: Gate) -> Overview:
         NetworkError, ConfigError: a bucket cannot be asked.
     """
     damage = _Damage()
-    staging, damaged = half.staging.sound()
-    live, more = half.live.sound()
-    for err in (*damaged, *more):
-        damage.note(err)
+    staging, live = half.staging.all(damage.note), half.live.all(damage.note)
     shown = _shown(half, half.staging, staging, damage)
     shown_live = _shown(half, half.live, live, damage)
     sources: list[str] = damage.tried(lambda: half.sources(shown_live), [])

@@ -136,7 +136,7 @@ def promote(half: Half, chosen: Snapshot, why: list[str], how: How) -> Iterator[
             hint="make its tests green, or --force --reason TEXT --who NAME",
         )  # fmt: skip
     lines = half.ledger.lines()
-    live = half.shown_live()
+    live = half.known_live()
     known = live is not None and bool(lines) and live.id == lines[-1].entry.after
     if known and chosen.id in (lines[-1].entry.source, *half.sources(live)):
         yield f"{chosen.short} is live already"

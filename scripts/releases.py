@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from common.aptstate import apt_state
 from common.bucket import Bucket
-from common.errors import UsageError
+from common.errors import ArtifactError, UsageError
 from common.ledger import Action, Entry, Ledger
 from common.milestones import folder_of, object_name
 from common.shown import State
@@ -61,6 +61,13 @@ class Half:
         state = self.state(self.live.bucket)
         return current(self.live.all(), state) if state else None
 
+    def known_live(self) -> Snapshot | None:
+        """The snapshot that is live now, for who is about to make one live: what is not whole is mended by that."""
+        try:
+            return self.shown_live()
+        except ArtifactError:
+            return None
+
     def rolled_back(self, snapshot: Snapshot) -> str:
         """Who has put an earlier state back after this snapshot of staging was promoted; "" where nobody has."""
         entries = [line.entry for line in self.ledger.lines()]
@@ -74,13 +81,13 @@ class Half:
         Raises:
             UsageError: the live bucket shows something, and nobody knows who made it live.
         """
-        state = self.state(self.live.bucket)
-        recorded = self.live.find(last.after).objects
-        moved = [path for path in state.pointers if state.objects[path] != recorded.get(path)] if state else []
-        stats = self.live.bucket.stats([object_name(self.milestone, path) for path in moved])
+        recorded = self.live.find(last.after)
+        names = {object_name(self.milestone, path): path for path in recorded.state.pointers}
+        stats = self.live.bucket.stats(list(names))
+        moved = {name for name, stat in stats.items() if stat.sha256 != recorded.objects[names[name]].sha256}
         if not moved:
             return None
-        begun = {stat.publisher.partition(" ")[0] for stat in stats.values()}
+        begun = {stats[name].publisher.partition(" ")[0] for name in moved}
         if len(begun) == 1 and (word := begun.pop()) in tuple(Action):
             return Action(word)
         raise UsageError(

@@ -29,7 +29,7 @@ def run(part: Part, *, milestone: int, to: str, how: How) -> None:
         raise UsageError(f"nothing was ever made live in {half.live.url}", hint=f"./run invoke promote-{part}")
     last = lines[-1].entry
     chosen = half.live.find(to or target(half, lines))
-    live = half.shown_live()
+    live = half.known_live()
     if live and live.id == chosen.id == last.after:
         print(f"{chosen.short} is live already")
         return

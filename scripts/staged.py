@@ -3,7 +3,7 @@
 import datetime as dt
 from collections.abc import Collection, Iterator
 
-from common.errors import UsageError
+from common.errors import ArtifactError, UsageError
 from common.snapshots import Part, Snapshot
 from scripts.differences import Kept, differences
 from scripts.promote import How, gate_of
@@ -24,7 +24,7 @@ def run(*, milestone: int, diff: str, out: str, storage: str) -> None:
         out, storage: where the buckets are, as --out and --storage have it.
 
     Raises:
-        ArtifactError: a snapshot is not what its id says.
+        ArtifactError: a snapshot is not what its id says; the others are printed.
         UsageError: there are no such snapshots, or one is of the repository and the other one of the images.
     """
     halves = [Half.open(part, milestone, out=out, storage=storage) for part in Part]
@@ -32,9 +32,9 @@ def run(*, milestone: int, diff: str, out: str, storage: str) -> None:
         for line in between(halves, diff):
             print(line)
         return
-    how = How(out=out, storage=storage)
+    how, damaged = How(out=out, storage=storage), list[ArtifactError]()
     for half in halves:
-        snapshots = half.staging.all()
+        snapshots = half.staging.all(damaged.append)
         print(f"{half.staging.url}: " + ("" if snapshots else "nothing was recorded"))
         shown, live = half.staged(), half.sources(half.shown_live())
         gate = gate_of(half, how)
@@ -47,6 +47,8 @@ def run(*, milestone: int, diff: str, out: str, storage: str) -> None:
             print("    may go live" if not why else "    may not go live:")
             for sentence in why:
                 print(f"      {sentence}")
+    if damaged:
+        raise damaged[0]
 
 
 def marks_of(snapshot: Snapshot, shown: Snapshot | None, live: Collection[str]) -> list[str]:

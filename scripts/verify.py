@@ -58,7 +58,8 @@ def check(half: Half, snapshots: Snapshots) -> Iterator[str]:
     except ReleaseError as err:
         yield err.what
         return
-    found, damaged = snapshots.sound()
+    damaged: list[ArtifactError] = []
+    found = snapshots.all(damaged.append)
     yield from (err.what for err in damaged)
     for snapshot in found:
         yield from _signature(snapshots, snapshot, keyring)

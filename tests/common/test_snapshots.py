@@ -3,6 +3,7 @@
 import contextlib
 import datetime as dt
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from common.bucket import Kind
 from common.bucket_directory import DirectoryBucket
 from common.errors import ArtifactError, ConflictError, UsageError
 from common.keyring import ATTESTATION, throwaway_key
-from common.shown import Object, State, settled
+from common.shown import Object, Pointer, State, settled
 from common.signing import Signer, homedir, import_secret_keys
 from common.snapshots import Origin, Part, Snapshot, Snapshots, current
 
@@ -101,25 +102,38 @@ def test_snapshots_in_a_bucket(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="no snapshot"):
             store.find(name)
     (tmp_path / f"b/72/snapshots/{first.id}.json").write_text("{}")
-    with pytest.raises(ArtifactError, match="not what its name says"):
-        store.all()
+    damaged: list[ArtifactError] = []
+    assert [each.id for each in store.all(damaged.append)] == [second.id]
+    assert "not what its name says" in damaged[0].what
+
+
+def at(generation: int, claimed_by: str = "") -> dict[str, Pointer]:
+    return {"InRelease": Pointer(b"x", generation, claimed_by)}
 
 
 def test_a_state_is_one_of_pointers_that_have_not_moved() -> None:
-    moves = iter([b"1", b"2", b"2", b"2"])
-    assert settled(lambda: next(moves), lambda _pointer: STATE, "b/72") == STATE
-    assert settled(lambda: b"", lambda _pointer: STATE, "b/72") is None
+    moves = iter([at(1), at(2), at(2), at(2)])
+    assert settled(lambda: next(moves), lambda _pointers: STATE, "b/72") == STATE
+    assert settled(dict, lambda _pointers: STATE, "b/72") is None
     numbers = iter(range(1, 100))
     with pytest.raises(ConflictError, match="5 times while it was looked at"):
-        settled(lambda: next(numbers), lambda _pointer: STATE, "b/72")
+        settled(lambda: at(next(numbers)), lambda _pointers: STATE, "b/72")
 
 
 def test_what_is_not_whole_is_an_error_only_where_nothing_moved() -> None:
-    def broken(_pointer: bytes) -> State:
+    def broken(_pointers: Mapping[str, Pointer]) -> State:
         raise ArtifactError("it is not whole")
 
     with pytest.raises(ArtifactError, match="not whole"):
-        settled(lambda: b"1", broken, "b/72")
-    moves = iter([b"1", b"2", b"2", b"2"])
+        settled(lambda: at(1), broken, "b/72")
+    moves = iter([at(1), at(2), at(2), at(2)])
     with pytest.raises(ArtifactError, match="not whole"):
         settled(lambda: next(moves), broken, "b/72")
+
+
+def test_who_has_claimed_a_pointer_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("common.publication.CLAIM", 0.3)
+    moves = iter([at(1, "job 7"), at(1, "job 7"), *[at(2)] * 9])
+    assert settled(lambda: next(moves), lambda _pointers: STATE, "b/72") == STATE
+    with pytest.raises(ArtifactError, match=r"b/72: the publication of 'job 7' was interrupted \(run it again\)"):
+        settled(lambda: at(1, "job 7"), lambda _pointers: STATE, "b/72")

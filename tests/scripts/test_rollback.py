@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from common.aptrepo import indices_of
-from common.errors import ConflictError, NetworkError, SigningError, UsageError
+from common.errors import ArtifactError, ConflictError, NetworkError, SigningError, UsageError
 from common.ledger import Action, Entry, Ledger, Line
+from common.publication import Item, _Publication
 from common.snapshots import Part
-from scripts import history, promote, resign, rollback, verify
+from scripts import history, promote, resign, rollback, staged, verify
 from scripts.promote import How
 from scripts.rollback import before_live
 from tests.scripts.releaseparts import half, make_green, publish
@@ -225,3 +226,73 @@ def test_two_at_once(desk: Path, part: Part) -> None:
         assert not all(said) or part is Part.APT, said
         history.run(milestone=72, out=str(desk), storage="directory")
         verify.run(milestone=72, live=True, out=str(desk), storage="directory")
+
+
+@pytest.mark.parametrize("act", [go_live, put_back])
+@pytest.mark.parametrize("part", Part)
+def test_what_was_interrupted_just_before_the_pointer(
+    desk: Path, part: Part, act: Callable[[Path, Part], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is beside the pointer is replaced, and the pointer only claimed: clients see the old state."""
+    publish(desk, "72.3")
+    make_green(desk)
+    before, pointer = shown(desk, part), "InRelease" if part is Part.APT else "images.json"
+    monkeypatch.setattr("common.publication.CLAIM", 0.1)
+
+    def away(upload: Callable[..., object]) -> Callable[..., object]:
+        def call(self: object, item: Item, *given: object) -> object:
+            if item.name.endswith(f"/{pointer}"):
+                raise NetworkError("gs://cros-packages: the storage does not answer", hint="later")
+            return upload(self, item, *given)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_Publication, "_upload", away(_Publication._upload))
+        with pytest.raises(NetworkError):
+            act(desk, part)
+    assert shown(desk, part) == before
+    if part is Part.APT:  # the index of indices of images stays the same
+        with pytest.raises(ArtifactError) as caught:
+            verify.run(milestone=72, live=True, out=str(desk), storage="directory")
+        assert "was interrupted (run it again)" in caught.value.details
+    act(desk, part)
+    assert shown(desk, part) != before
+    assert len(actions(desk, part)) == 3
+    verify.run(milestone=72, live=True, out=str(desk), storage="directory")
+
+
+def test_what_is_damaged_elsewhere_holds_nothing_up(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An old manifest, and the other half's ledger: a rollback is urgent, and verify names them."""
+    publish(desk, "72.3")
+    make_green(desk)
+    for part in Part:
+        go_live(desk, part)
+        oldest = half(desk, part).live.all()[-1]
+        damage(desk / "gs" / OTHER_BUCKETS[part] / f"72/snapshots/{oldest.id}.json")
+    newest = shown(desk, Part.APT)
+    put_back(desk, Part.APT)
+    assert shown(desk, Part.APT) != newest
+    damage(desk / "gs/cros-packages/72/ledger.jsonl")
+    capsys.readouterr()
+    with pytest.raises(ArtifactError, match="does not say what happened") as caught:
+        history.run(milestone=72, out=str(desk), storage="directory")
+    assert "gs://cros-packages/72/ledger.jsonl, line " in caught.value.details
+    assert capsys.readouterr().out.count(": promote ") == 3  # of the images
+    with pytest.raises(ArtifactError) as caught:
+        verify.run(milestone=72, live=True, out=str(desk), storage="directory")
+    for part in Part:
+        assert f"gs://{OTHER_BUCKETS[part]}/72/snapshots/" in caught.value.details
+    oldest = half(desk, Part.APT).staging.all()[-1]
+    damage(desk / f"gs/cros-packages-staging/72/snapshots/{oldest.id}.json")
+    with pytest.raises(ArtifactError, match=f"{oldest.id}.json is missing, or not what its name says"):
+        staged.run(milestone=72, diff="", out=str(desk), storage="directory")
+    assert f"  {half(desk, Part.CONTAINER).staging.all()[0].id} " in capsys.readouterr().out
+
+
+def damage(path: Path) -> None:
+    """Another byte in the middle, in a file of its own."""
+    content = path.read_bytes()
+    path.unlink()
+    at = len(content) // 2
+    path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])

@@ -23,16 +23,6 @@ MATRIX = {
     "out": "directory for everything that is made (default: out)",
     "storage": "where the buckets are: directory (gs/ below --out, the default), or gcs (Google Cloud Storage)",
 }
-PRUNE = {
-    "branch": MATRIX["branch"],
-    "milestone": "instead of --branch: also one that is no longer active",
-    "keep": "so many of the newest versions of an image stay whatever their age (default: 3)",
-    "min_age": "younger versions stay, too: 7d, 12h or 30m (default: 7d)",
-    "tast": "directory with Tast's data files (*.external): what they pin stays",
-    "dry_run": "change nothing, and say what would go",
-    "out": MATRIX["out"],
-    "storage": MATRIX["storage"],
-}
 TAST = {
     "milestone": "which one has it; without it the active ones are looked through",
     "snapshot": "id of a snapshot of containers",
@@ -46,6 +36,14 @@ TAST = {
     "storage": MATRIX["storage"],
 }
 COMMON = ("plan", "out", "storage")
+PRUNE = {
+    "milestone": "whose; 69 or later",
+    "keep": "so many of the newest snapshots of each bucket stay whatever their age (default: 3)",
+    "older_than": "younger ones stay, too: 14d, 12h or 30m (default: 14d)",
+    "tast": "directory with Tast's data files (*.external): what they pin stays, as what uprev has pinned does",
+    "who": "who, for whoever publishes meanwhile; your user name without it",
+    **{word: TAST[word] for word in COMMON},
+}
 GO_LIVE = {
     "milestone": "whose; 69 or later",
     "snapshot": "id of a snapshot of staging, or its beginning; what is staged now without it",
@@ -131,15 +129,15 @@ def doctor(_c: Context) -> None:
 
 
 @task(help=PRUNE)
-def prune_images(
-    _c: Context, branch: str = "", milestone: int = 0, keep: int = 3, min_age: str = "7d", tast: str = "",
-    dry_run: bool = False, out: str = "", storage: str = "directory",
+def prune(
+    _c: Context, milestone: int = 0, keep: int = 3, older_than: str = "14d", tast: str = "", who: str = "",
+    plan: bool = False, out: str = "", storage: str = "directory",
 ) -> None:  # fmt: skip
-    """Remove old versions of images from staging."""
-    from scripts import prune_images as script  # not at the top: a build's own process has no scripts
+    """Delete old snapshots and what was kept for them."""
+    from scripts import prune as script  # not at the top: a build's own process has no scripts
 
     with reported():
-        script.run(branch=branch, milestone=milestone, keep=keep, min_age=min_age, tast=tast, dry_run=dry_run, out=out,
+        script.run(milestone=milestone, keep=keep, older_than=older_than, tast=tast, who=who, plan=plan, out=out,
                    storage=storage)  # fmt: skip
 
 
@@ -280,7 +278,7 @@ def clean(_c: Context, out: str = "", keys: bool = False) -> None:
         desk.clean(out, keys=keys)
 
 
-ns = Collection(branches, flow_graph, serve, doctor, staged, releases, promote, history, verify, prune_images, uprev,
+ns = Collection(branches, flow_graph, serve, doctor, staged, releases, promote, history, verify, prune, uprev,
                 tast_run, tast_record, clean)  # fmt: skip
 for _part, _what in (("apt", "the repository"), ("container", "the images")):
     ns.add_task(promote_task(_part, _what))

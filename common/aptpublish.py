@@ -1,28 +1,26 @@
 """A signed apt repository published to a bucket: nothing replaced that clients still need, nothing shown half done."""
 
 import datetime as dt
-import json
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from debian.deb822 import Release
 
 from common.aptrepo import BY_HASH, KEYRING, codenames, date_of, indices_of, rank
-from common.bucket import Bucket, Kind
+from common.bucket import Bucket
 from common.errors import ConflictError, SigningError
 from common.files import workspace
 from common.manifest import Manifest
 from common.milestones import object_name, url_of
-from common.parallel import in_parallel
 from common.publication import Item, Published, publish, seen
 from common.signing import verify
+from common.sweep import Sweep
 
 log = logging.getLogger(__name__)
 
 KEPT = dt.timedelta(hours=48)
-SUPERSEDED = "superseded.json"
 # `apt-get update` refuses a repository that changes one of these; Suite may change.
 _FIXED = ("Origin", "Label", "Codename")
 
@@ -79,9 +77,9 @@ def publish_repository(
         done[codename] = publish(
             target.bucket,
             immutable=immutable, mutable=mutable, pointer=pointer,
-            if_generation=generations[codename], publisher=publisher,
+            if_generation=generations[codename], publisher=publisher, milestone=target.milestone,
         )  # fmt: skip
-        prune_by_hash(target, codename, texts[codename], now=now)
+        prune_by_hash(target, codename, texts[codename], now=now, publisher=publisher)
     return done
 
 
@@ -160,48 +158,22 @@ def check_others(target: Target, keyring: Path, ours: Collection[str]) -> None:
                 ) from err  # fmt: skip
 
 
-def prune_by_hash(target: Target, codename: str, text: str, *, now: dt.datetime) -> list[str]:
-    """Delete the by-hash copies that have been superseded for 48 hours, and note since when the others are.
+def prune_by_hash(target: Target, codename: str, text: str, *, now: dt.datetime, publisher: str) -> list[str]:
+    """Delete the by-hash copies that have been superseded for 48 hours, and mark the others.
 
     Returns:
         the names of what is deleted.
     """
-    dist = f"dists/{codename}"
-    current = {target.name(f"{dist}/{index.by_hash}") for index in indices_of(text)}
-    there = [name for name in target.bucket.names(target.name(f"{dist}/")) if f"/{BY_HASH}/" in name]
-    known = _noted(target, f"{dist}/{SUPERSEDED}")
-    gone, since = superseded(there, current, known, now=now)
-    if since != known:
-        note = json.dumps(since, indent=1, sort_keys=True) + "\n"
-        target.bucket.upload(note.encode(), target.name(f"{dist}/{SUPERSEDED}"), kind=Kind.POINTER)
-    in_parallel(target.bucket.delete, gone, threads=target.bucket.threads)
-    return gone
-
-
-def _noted(target: Target, path: str) -> Mapping[str, str]:
-    """What an earlier publication noted; a note that is damaged is begun anew, and what it was about stays longer."""
+    dist = target.name(f"dists/{codename}/")
+    current = {f"{dist}{index.by_hash}" for index in indices_of(text)}
+    sweep = Sweep(below=[dist], ours=is_by_hash, needed=current, grace=lambda _name: KEPT, publisher=publisher)
     try:
-        known = json.loads(target.text(path) or "{}")
-        return {name: date for name, date in known.items() if dt.datetime.fromisoformat(date).tzinfo is not None}
-    except (ValueError, TypeError, AttributeError, RecursionError) as err:
-        log.warning("%s/%s is damaged, and begun anew: %s", target.url, path, err)
-        return {}
+        return list(sweep.run(target.bucket, target.milestone, now=now).deleted)
+    except ConflictError as err:
+        log.info("superseded copies of %s stay until the next time: %s", codename, err.what)
+        return []
 
 
-def superseded(
-    there: Sequence[str], current: Collection[str], known: Mapping[str, str], *, now: dt.datetime
-) -> tuple[list[str], dict[str, str]]:
-    """Decide what goes. Pure.
-
-    Args:
-        there: the by-hash copies in the bucket.
-        current: those the published Release names.
-        known: since when others are superseded (ISO 8601), as noted by earlier publications.
-        now: the time of this one.
-
-    Returns:
-        the names to delete, and the note for the next publication.
-    """
-    since = {name: known.get(name, now.isoformat()) for name in there if name not in current}
-    gone = [name for name, date in since.items() if now - dt.datetime.fromisoformat(date) > KEPT]
-    return gone, {name: date for name, date in since.items() if name not in gone}
+def is_by_hash(name: str) -> bool:
+    """Whether an object is an index under the name of its content."""
+    return f"/{BY_HASH}/" in name

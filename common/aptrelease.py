@@ -59,9 +59,9 @@ class Release:
             immutable, mutable, pointer = self.items(codename, with_pool=not done)
             done[codename] = publish(
                 self.target.bucket, immutable=immutable, mutable=mutable, pointer=pointer, if_generation=generation,
-                publisher=publisher,
+                publisher=publisher, milestone=self.target.milestone,
             )  # fmt: skip
-            prune_by_hash(self.target, codename, self.text_of(codename), now=now)
+            prune_by_hash(self.target, codename, self.text_of(codename), now=now, publisher=publisher)
         return done
 
     def pointers(self) -> dict[str, str]:

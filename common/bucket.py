@@ -136,6 +136,13 @@ class Bucket(Protocol):
             ConflictError: it is another generation.
         """
 
+    def renew(self, name: str, *, if_generation: int, publisher: str) -> Stat:
+        """Give an object a new generation, and leave it as it is otherwise: who would delete the old one does not.
+
+        Raises:
+            ConflictError: it is another generation, or gone.
+        """
+
     def copy_from(
         self,
         other: "Bucket",

@@ -120,14 +120,23 @@ class DirectoryBucket:
             wanted = _Wanted(name, self._path(name), Kind.POINTER, ABSENT, publisher, b"", "")
             with self._beside(name) as beside, beside.open("w+b") as file:
                 return self._put(beside, file, wanted, claimed=True).stat
-        with self._locked(), self._opened(name) as file:
-            self._check_generation(name, if_generation)
-            if file is None:
-                raise moved(self.url, name, None)
-            _sign(file, publisher, claimed=True)
-            newer = max(time.time_ns(), if_generation + 1)
-            os.utime(file.fileno(), ns=(newer, newer))
-            return _stat(name, file)
+        return self._touch(name, if_generation, publisher, claimed=True)
+
+    def renew(self, name: str, *, if_generation: int, publisher: str) -> Stat:
+        """See Bucket. What is a link to the file of another object becomes a file of its own."""
+        with self._opened(name) as content:
+            if content is None or os.fstat(content.fileno()).st_nlink == 1:
+                return self._touch(name, if_generation, publisher, claimed=False)
+            with self._beside(name) as beside, beside.open("w+b") as file:
+                _copy(content, file, ignore)
+                os.fchmod(file.fileno(), 0o644)
+                _sign(file, publisher, claimed=False)
+                with self._locked():
+                    self._check_generation(name, if_generation)
+                    newer = max(time.time_ns(), if_generation + 1)
+                    os.utime(file.fileno(), ns=(newer, newer))
+                    beside.replace(self._path(name))
+                return _stat(name, file)
 
     def copy_from(
         self,
@@ -270,6 +279,16 @@ class DirectoryBucket:
             wanted.path.parent.mkdir(parents=True, exist_ok=True)
             beside.replace(wanted.path)
         return Uploaded(ours, changed=True)
+
+    def _touch(self, name: str, generation: int, publisher: str, *, claimed: bool) -> Stat:
+        with self._locked(), self._opened(name) as file:
+            self._check_generation(name, generation)
+            if file is None:
+                raise moved(self.url, name, None)
+            _sign(file, publisher, claimed=claimed)
+            newer = max(time.time_ns(), generation + 1)
+            os.utime(file.fileno(), ns=(newer, newer))
+            return _stat(name, file)
 
     def _check_generation(self, name: str, wanted: int | None) -> None:
         if wanted is None:

@@ -184,12 +184,26 @@ class GcsBucket:
             try:
                 if have is None:
                     return self._send(Counted(io.BytesIO(), ignore), wanted, ABSENT)
-                return self._rewrite(self, have, name, Kind.POINTER, wanted.metadata(), if_generation)
+                return self._rewrite(self, have, name, Kind.POINTER.value, wanted.metadata(), if_generation)
             except (answers.PreconditionFailed, answers.NotFound) as err:
                 blob = self._bucket.get_blob(name, **self._how)
                 if blob and (blob.metadata or {}).get(_WRITER) == wanted.writer:
                     return self._stat(blob)
                 raise moved(self.url, name, self._stat(blob) if blob else None) from err
+
+    def renew(self, name: str, *, if_generation: int, publisher: str) -> Stat:
+        """See Bucket."""
+        with translated(f"{self.url}/{name}"):
+            blob = self._bucket.get_blob(name, **self._how)
+            have = self._stat(blob) if blob else None
+            if have is None or have.generation != if_generation:
+                raise moved(self.url, name, have)
+            digest = Digest(have.size, have.sha256, have.crc32c)
+            wanted = _Wanted(name, digest, Kind.POINTER, if_generation, publisher)
+            try:
+                return self._rewrite(self, have, name, blob.cache_control, wanted.metadata(), if_generation)
+            except (answers.PreconditionFailed, answers.NotFound) as err:
+                raise moved(self.url, name, self.stat(name)) from err
 
     def copy_from(
         self,
@@ -214,7 +228,7 @@ class GcsBucket:
 
             def copy(generation: int) -> Stat:
                 try:
-                    return self._rewrite(other, found, name, kind, wanted.metadata(), generation)
+                    return self._rewrite(other, found, name, kind.value, wanted.metadata(), generation)
                 except (answers.NotFound, answers.PreconditionFailed) as err:
                     if (there := other.stat(source.name)) != found:
                         raise changed_source(other.url, source, there) from err
@@ -294,11 +308,11 @@ class GcsBucket:
         return self._stat(blob)
 
     def _rewrite(
-        self, other: "GcsBucket", source: Stat, name: str, kind: Kind, metadata: dict[str, str], generation: int
+        self, other: "GcsBucket", source: Stat, name: str, cache: str, metadata: dict[str, str], generation: int
     ) -> Stat:
         """Copy one generation of an object over one generation of another."""
         blob = self._bucket.blob(name)
-        blob.metadata, blob.cache_control, blob.content_type = metadata, kind.value, content_type(name)
+        blob.metadata, blob.cache_control, blob.content_type = metadata, cache, content_type(name)
         pinned = other._bucket.blob(source.name, generation=source.generation)
         token: str | None = None
         while True:

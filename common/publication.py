@@ -7,10 +7,11 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from common.bucket import ABSENT, Bucket, Kind, Source, Stat, moved, other_content
+from common.bucket import ABSENT, Bucket, Kind, Source, Stat, ignore, moved, other_content
 from common.errors import ArtifactError, ConflictError, DeadlineError
 from common.files import sha256_of
 from common.parallel import in_parallel
+from common.sweep import spare
 from common.transfer import transfer
 from common.waiting import wait_until
 
@@ -120,6 +121,7 @@ def publish(
     pointer: Item,
     if_generation: int,
     publisher: str,
+    milestone: int,
 ) -> Published:
     """Upload what a pointer will name, and the pointer last: that is the moment all of it is visible.
 
@@ -133,12 +135,13 @@ def publish(
         pointer: the object readers begin with (InRelease, images.json).
         if_generation: the pointer's generation that all this was computed from (ABSENT where there was none).
         publisher: who publishes, for the message of whoever comes second.
+        milestone: whose objects these are: nobody deletes what is needed again, see common/sweep.py.
 
     Raises:
         ConflictError: somebody else moved the pointer meanwhile, or immutable objects exist with other content.
         ArtifactError: a file is missing, or is not what the caller has checked.
     """
-    return _Publication(bucket, pointer, if_generation, publisher).run(immutable, mutable)
+    return _Publication(bucket, milestone, pointer, if_generation, publisher).run(immutable, mutable)
 
 
 @dataclass
@@ -146,6 +149,7 @@ class _Publication:
     """One publication, and what it has done so far."""
 
     bucket: Bucket
+    milestone: int
     pointer: Item
     base: int
     publisher: str
@@ -161,6 +165,7 @@ class _Publication:
         if wanted:
             with transfer(f"Publish to {self.bucket.url}", total) as told:
                 self._each(immutable, wanted, lambda item: self._upload(item, Kind.IMMUTABLE, ABSENT, told))
+                self._spare(immutable, wanted)
                 fence = self._replace(mutable, wanted, told)
                 if self.pointer.name in wanted or fence != self.base:
                     self._upload(self.pointer, Kind.POINTER, fence, told)
@@ -199,6 +204,17 @@ class _Publication:
     def _each(self, items: Iterable[Item], wanted: set[str], work: Callable[[Item], None]) -> None:
         for wave in _waves(item for item in items if item.name in wanted):
             in_parallel(work, wave, threads=self.bucket.threads)
+
+    def _spare(self, immutable: Sequence[Item], written: set[str]) -> None:
+        """Keep what the pointer is going to name from whoever deletes it; what has just gone is uploaded again."""
+        for _ in range(_ATTEMPTS):
+            found = [item.name for item in immutable if item.name not in written]
+            gone = set(spare(self.bucket, self.milestone, found, publisher=self.publisher, written=written))
+            if not gone:
+                return
+            self._each(immutable, gone, lambda item: self._upload(item, Kind.IMMUTABLE, ABSENT, ignore))
+            written = written | gone
+        raise ConflictError(f"{self.bucket.url}/{min(gone)} is deleted again and again", hint="publish again")
 
     def _replace(self, mutable: Sequence[Item], wanted: set[str], told: Callable[[int], None]) -> int:
         """Replace the mutable objects; the generation the pointer has to have then."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from common.aptrepo import BY_HASH
 from common.bucket import Held, Kind
 from common.documents import canonical, parse, sign_document
 from common.errors import ArtifactError, ConflictError, SigningError, UsageError
@@ -21,6 +22,7 @@ from common.parallel import in_parallel
 from common.shown import Object, State
 from common.signing import Signer
 from common.snapshot_store import STATEMENT, SnapshotStore
+from common.sweep import spare
 
 FOLDER = "snapshots"
 KEYRING = f"{FOLDER}/keyring.asc"
@@ -231,12 +233,15 @@ class Snapshots(SnapshotStore):
         if len(found) != 1:
             said = "no snapshot" if not found else f"{len(found)} snapshots"
             raise UsageError(
-                f"{self.url} has {said} {snapshot!r}", hint=f"./run invoke staged --milestone {self.milestone}"
+                f"{self.url} has {said} {snapshot!r}",
+                hint=f"./run invoke staged --milestone {self.milestone}, or history; old ones are pruned",
             )
         return self._whole(found[0])
 
     def add(self, snapshot: Snapshot, signer: Signer, *, publisher: str) -> str:
         """Keep a snapshot of this bucket, with copies of what will be replaced; returns its id.
+
+        One that is there already stays, also where it was about to be deleted.
 
         Raises:
             ConflictError: an object was replaced meanwhile, or is gone.
@@ -255,7 +260,26 @@ class Snapshots(SnapshotStore):
         in_parallel(keep, replaced, threads=self.bucket.threads)
         content = snapshot.write()
         self.put_signed(f"{snapshot.id}.json", content, sign_document(content, signer), publisher=publisher)
+        shown = {object_name(self.milestone, path) for path in snapshot.objects}
+        needed = self.needed_by(snapshot)
+        if gone := spare(self.bucket, self.milestone, needed - shown, publisher=publisher, written=needed & shown):
+            raise ConflictError(f"{self.bucket.url}/{gone[0]} was deleted while it was recorded", hint="run it again")
         return snapshot.id
+
+    def needed_by(self, snapshot: Snapshot) -> set[str]:
+        """The names of the objects without which a snapshot cannot be put back, and of the records of it.
+
+        By-hash copies are put back from the copies of the indices.
+        """
+        copied = set(snapshot.state.replaced)
+        own = {
+            object_name(self.milestone, path)
+            for path in snapshot.objects
+            if path not in copied and f"/{BY_HASH}/" not in path
+        }
+        copies = {self.kept(snapshot.objects[path].sha256) for path in copied}
+        statement = self._name(f"{snapshot.id}.json")
+        return own | copies | {statement, f"{statement}.sig", *self.bucket.names(self._name(f"{snapshot.id}/"))}
 
     def signature(self, snapshot: str) -> bytes:
         """The signature of a snapshot's statement; b"" where it is missing."""

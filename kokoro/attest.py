@@ -11,10 +11,11 @@ from common.documents import sign_document
 from common.errors import ArtifactError
 from common.files import sha256_of
 from common.shown import State
-from common.snapshots import Origin, Part, Snapshot, Snapshots, current
+from common.snapshots import Origin, Part, Snapshot, Snapshots
 from kokoro import keystore
 from kokoro.env import KokoroEnv
 from lxd.bootchecks import NAME, BootChecks, Checked
+from lxd.state import recorded
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ def record(
     with keystore.signer(env.keystore_dir, KEY) as signer:
         snapshots = Snapshots(bucket, env.milestone)
         snapshots.publish_keyring(signer, publisher=env.job_name)
-        snapshot = current(snapshots.all(), state) or Snapshot(
+        snapshot = recorded(snapshots, snapshots.all(), state) or Snapshot(
             part=part, milestone=env.milestone, bucket=bucket.url, created=now(), state=state, origin=_origin(env, keys)
         )
         snapshots.add(snapshot, signer, publisher=env.job_name)

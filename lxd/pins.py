@@ -1,21 +1,21 @@
 """Which published versions somebody relies on, so that they may not be pruned.
 
-Three places say so: the live bucket's index (what was promoted), pins in the bucket itself, and the data files of a
-tast-tests checkout. A pin is an object `<milestone>/pins/<name>.json` of whoever relies on a version, a snapshot to
-roll back to for example: {"format": 1, "why": "...", "urls": ["gs://<bucket>/<milestone>/images/.../<serial>/lxd.tar.xz"]}.
+Two places say so: pins in the bucket itself, and the data files of a tast-tests checkout. A pin is an object
+`<milestone>/pins/<name>.json` of whoever relies on versions, as `invoke uprev` leaves one:
+{"format": 1, "why": "...", "urls": ["gs://<bucket>/<milestone>/images/.../<serial>/lxd.tar.xz"]}.
 """
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.bucket import Bucket
+from common.bucket import Bucket, Kind
 from common.errors import ArtifactError, UsageError
 from common.milestones import object_name
-from common.publication import seen
-from lxd.simplestreams import IMAGES, Images, time_of
+from common.sweep import spare
+from lxd.simplestreams import time_of
 
 FORMAT = 1
 PINS = "pins/"
@@ -49,13 +49,12 @@ def version_of(path: str) -> Version | None:
     return Version(f"debian:{match['release']}:{match['arch']}:{match['type']}", match["serial"])
 
 
-def protected(bucket: Bucket, milestone: int, *, live: Bucket | None, tast: Path | None) -> Mapping[Version, str]:
-    """The versions somebody relies on, and who.
+def protected(bucket: Bucket, milestone: int, *, tast: Path | None) -> Mapping[Version, str]:
+    """The versions somebody pins, and who.
 
     Args:
         bucket: the one that is to be pruned.
         milestone: whose.
-        live: the bucket images are promoted to; None where there is none.
         tast: a folder with Tast data files (*.external), searched to the bottom; None for none.
 
     Raises:
@@ -63,10 +62,6 @@ def protected(bucket: Bucket, milestone: int, *, live: Bucket | None, tast: Path
         UsageError: `tast` is no folder.
     """
     found: dict[Version, str] = {}
-    if live is not None and (content := seen(live, object_name(milestone, IMAGES))[0]):
-        where = f"{live.url}/{object_name(milestone, IMAGES)}"
-        for product, about in Images.read(content, where).products.items():
-            found |= {Version(product, serial): f"live in {live.url}" for serial in about.versions}
     for name in bucket.names(object_name(milestone, PINS)):
         if held := bucket.read(name):
             where = f"{bucket.url}/{name}"
@@ -75,6 +70,29 @@ def protected(bucket: Bucket, milestone: int, *, live: Bucket | None, tast: Path
     for path in _data_files(tast):
         found |= dict.fromkeys(_versions([_url(path)], bucket, milestone, str(path)), path.name)
     return found
+
+
+def pin(bucket: Bucket, milestone: int, name: str, *, why: str, urls: Collection[str], publisher: str) -> None:
+    """Leave a pin in a bucket, in place of an earlier one of that name.
+
+    Args:
+        bucket, milestone: where.
+        name: of the pin.
+        why: for people.
+        urls: objects of the versions that have to stay; those of other buckets and milestones are passed over.
+        publisher: who pins.
+
+    Raises:
+        ArtifactError: one of them is gone.
+    """
+    said = {"format": FORMAT, "why": why, "urls": sorted(urls)}
+    content = json.dumps(said, indent=1, sort_keys=True) + "\n"
+    bucket.upload(
+        content.encode(), object_name(milestone, f"{PINS}{name}.json"), kind=Kind.POINTER, publisher=publisher
+    )
+    names = [match["name"] for url in urls if (match := _match(url, bucket, milestone))]
+    if gone := spare(bucket, milestone, names, publisher=publisher):
+        raise ArtifactError(f"{bucket.url}/{gone[0]} was pruned", hint="pin the newest images")
 
 
 def _pin(content: bytes, where: str) -> tuple[str, list[str]]:
@@ -115,11 +133,20 @@ def _parsed(content: bytes, where: str) -> object:
 
 def _versions(urls: list[str], bucket: Bucket, milestone: int, where: str) -> Iterator[Version]:
     """The versions that URLs name; those of other buckets and milestones are no concern of ours."""
-    start = object_name(milestone, "")
     for url in urls:
-        match = _URL.fullmatch(url)
-        if match and f"gs://{match['bucket']}" == bucket.url and match["name"].startswith(f"{start}images/"):
-            version = version_of(match["name"].removeprefix(start))
+        if match := _match(url, bucket, milestone):
+            version = version_of(match["name"].removeprefix(object_name(milestone, "")))
             if version is None:
                 raise ArtifactError(f"{where} names {url!r}, which is no file of an image", hint=_HINT)
             yield version
+
+
+def _match(url: str, bucket: Bucket, milestone: int) -> re.Match[str] | None:
+    match = _URL.fullmatch(url)
+    if (
+        match
+        and f"gs://{match['bucket']}" == bucket.url
+        and match["name"].startswith(object_name(milestone, "images/"))
+    ):
+        return match
+    return None

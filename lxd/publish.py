@@ -111,6 +111,7 @@ class _Publication:
             pointer=Upload(self.pointer, self.index.write()),
             if_generation=self.generation,
             publisher=publisher,
+            milestone=self.milestone,
         )
         kept = tuple(sorted({image.name.product for image in images} - self.added.keys()))
         objects = {upload.name: upload.size for upload in self.uploads}

@@ -37,7 +37,8 @@ def make_live(
     """Copy the images of a snapshot, and move the index of a bucket to them; what was done, and the index's SHA-256.
 
     Args:
-        source: where the snapshot is. Where that is the target itself, its index comes back as it was.
+        source: where the snapshot is. Where that is the target itself, its index comes back but for older versions that
+            are shown no more.
         snapshot: which.
         target: where its images go.
         publisher: who does it.
@@ -48,8 +49,9 @@ def make_live(
     """
     immutable, mutable, pointer, generation = items(source, snapshot, target)
     done = publish(
-        target, immutable=immutable, mutable=mutable, pointer=pointer, if_generation=generation, publisher=publisher
-    )
+        target, immutable=immutable, mutable=mutable, pointer=pointer, if_generation=generation, publisher=publisher,
+        milestone=source.milestone,
+    )  # fmt: skip
     return done, {IMAGES: pointer.digest()}
 
 
@@ -60,7 +62,7 @@ def items(source: Snapshots, snapshot: Snapshot, target: Bucket) -> tuple[list[I
     tested = Images.read(source.read_kept(snapshot.objects[IMAGES].sha256).content, where)
     content, generation = seen(target, object_name(milestone, IMAGES))
     live = Images.read(content, f"{target.url}/{object_name(milestone, IMAGES)}") if content else Images()
-    index = tested if target is source.bucket else index_with(live, tested)
+    index = _put_back(live, tested) if target is source.bucket else index_with(live, tested)
     paths = [path for path in newest_objects(index) if path in snapshot.objects]
     have = _stats(source, snapshot, paths)
     copied = [Item(object_name(milestone, path), Copied(source.bucket, have[path])) for path in paths]
@@ -70,6 +72,15 @@ def items(source: Snapshots, snapshot: Snapshot, target: Bucket) -> tuple[list[I
         Item(object_name(milestone, IMAGES), index.write()),
         generation,
     )
+
+
+def _put_back(live: Images, index: Images) -> Images:
+    """An index that was recorded; of older versions those that live shows still, as others were, or may be, pruned."""
+    gone = {}
+    for name, product in index.products.items():
+        shown = live.products[name].versions.keys() if name in live.products else set[str]()
+        gone[name] = product.versions.keys() - shown - {max(product.versions, default="")}
+    return index.without_versions(gone)
 
 
 def _stats(source: Snapshots, snapshot: Snapshot, paths: list[str]) -> Mapping[str, Stat]:

@@ -219,6 +219,11 @@ class Images:
         """The same with a product added or replaced."""
         return Images({**self.products, name: product})
 
+    def without_versions(self, gone: Mapping[str, Collection[str]]) -> "Images":
+        """The same without some versions, serials by product, and without the deltas that start from one of them."""
+        products = {name: product.without_versions(gone.get(name, ())) for name, product in self.products.items()}
+        return Images(products)
+
     def index(self) -> bytes:
         """The bytes of the index.json that goes with it: it changes with the names of the products only."""
         entry = {

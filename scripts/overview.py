@@ -9,8 +9,9 @@ from common.documents import verify_document
 from common.errors import ArtifactError, ConflictError, ReleaseError, SigningError, UsageError
 from common.ledger import LEDGER, Entry, Line, check_signatures
 from common.snapshot_store import Signed
-from common.snapshots import Part, Snapshot, Snapshots, current
+from common.snapshots import Part, Snapshot, Snapshots
 from lxd.bootchecks import BootChecks
+from lxd.state import recorded
 from scripts.differences import Difference, Kept, differences
 from scripts.gate import read_evidence
 from scripts.history import end_of
@@ -142,7 +143,7 @@ def overview(half: Half, gate: Gate) -> Overview:
 def _shown(half: Half, store: Snapshots, found: Sequence[Snapshot], damage: _Damage) -> Snapshot | None:
     """The snapshot that clients are shown; it is damage where that is none of those that were recorded."""
     state = damage.tried(lambda: half.state(store.bucket), None)
-    shown = current(found, state) if state else None
+    shown = damage.tried(lambda: recorded(store, found, state), None) if state else None
     if state and shown is None:
         damage.found.append(UNRECORDED.format(store.url))
     return shown

@@ -13,10 +13,11 @@ from common.ledger import Action, Entry
 from common.milestones import object_name
 from common.publication import Item
 from common.signing import Signer
-from common.snapshots import Origin, Part, Snapshot, Snapshots, current
+from common.snapshots import Origin, Part, Snapshot, Snapshots
 from common.tast_suites import load
 from kokoro.attest import now
 from lxd import release as images
+from lxd.state import recorded
 from scripts.keys import attestation_signer
 from scripts.releases import Gate, Half
 from scripts.resign import signed_anew
@@ -198,7 +199,8 @@ def record(half: Half, chosen: Snapshot, signer: Signer, publisher: str, ours: M
     still(half, ours)
     if state is None:
         raise ConflictError(f"{half.live.url} shows nothing any more", hint="somebody removes what we publish")
-    if found := current(half.live.all(), state):
+    if found := recorded(half.live, half.live.all(), state):
+        half.live.add(found, signer, publisher=publisher)
         return found
     made = Snapshot(
         part=half.part, milestone=half.milestone, bucket=half.live.bucket.url, created=now(), state=state,

@@ -1,5 +1,6 @@
 """The two halves of a release, the apt repository and the images, as what is done by hand finds them."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,12 +10,12 @@ from common.errors import ArtifactError, UsageError
 from common.ledger import Action, Entry, Ledger
 from common.milestones import folder_of, object_name
 from common.shown import State
-from common.snapshots import SHORT, Part, Snapshot, Snapshots, current
+from common.snapshots import SHORT, Part, Snapshot, Snapshots
 from common.store import open_bucket
 from common.tast_suites import Suite
 from kokoro import publish_apt_staging, publish_lxd_staging
 from kokoro.desk import store_of
-from lxd.state import container_state
+from lxd.state import container_state, recorded
 from scripts.gate import why_not
 
 STAGING = {Part.APT: publish_apt_staging.BUCKET, Part.CONTAINER: publish_lxd_staging.BUCKET}
@@ -53,13 +54,15 @@ class Half:
 
     def staged(self) -> Snapshot | None:
         """The snapshot that staging shows now."""
-        state = self.state(self.staging.bucket)
-        return current(self.staging.all(), state) if state else None
+        return self._shown(self.staging)
 
     def shown_live(self) -> Snapshot | None:
         """The snapshot that is live now."""
-        state = self.state(self.live.bucket)
-        return current(self.live.all(), state) if state else None
+        return self._shown(self.live)
+
+    def _shown(self, snapshots: Snapshots) -> Snapshot | None:
+        state = self.state(snapshots.bucket)
+        return recorded(snapshots, snapshots.all(), state) if state else None
 
     def known_live(self) -> Snapshot | None:
         """The snapshot that is live now, for who is about to make one live: what is not whole is mended by that."""
@@ -81,11 +84,11 @@ class Half:
         Raises:
             UsageError: the live bucket shows something, and nobody knows who made it live.
         """
-        recorded = self.live.find(last.after)
-        names = {object_name(self.milestone, path): path for path in recorded.state.pointers}
+        before = self.live.find(last.after)
+        names = {object_name(self.milestone, path): path for path in before.state.pointers}
         stats = self.live.bucket.stats(list(names))
-        moved = {name for name, stat in stats.items() if stat.sha256 != recorded.objects[names[name]].sha256}
-        if not moved:
+        moved = {name for name, stat in stats.items() if stat.sha256 != before.objects[names[name]].sha256}
+        if not moved or ((shown := self.known_live()) and shown.id == last.after):  # it was pruned only
             return None
         begun = {stats[name].publisher.partition(" ")[0] for name in moved}
         if len(begun) == 1 and (word := begun.pop()) in tuple(Action):
@@ -99,15 +102,18 @@ class Half:
         """The ids of a live snapshot and of what it was made from: the one of staging, and for one that was signed anew
         the live one before it.
 
-        Raises:
-            ArtifactError: one of them is not what its id says.
+        Old ones may have been pruned since; the ledger, where it can be read, knows what they were made from.
         """
-        found: list[str] = []
-        while live is not None:
-            found.append(live.id)
-            source = live.origin.source
-            found += [source] if source else []
-            live = self.live.find(source) if source not in found[:-1] and self.live.has(source) else None
+        if live is None:
+            return []
+        made: dict[str, str] = {}
+        with contextlib.suppress(ArtifactError):
+            for line in self.ledger.lines():
+                made.setdefault(line.entry.after, line.entry.source)  # by its promotion, whatever put it back later
+        found, source = [live.id], live.origin.source
+        while source and source not in found:
+            found.append(source)
+            source = made.get(source, "")
         return found
 
 

@@ -1,6 +1,7 @@
 """Puts an earlier live snapshot back: what `invoke rollback-apt` and `rollback-container` do."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 
 from common.errors import UsageError
 from common.ledger import Action, Entry, Line
@@ -23,10 +24,14 @@ def run(part: Part, *, milestone: int, to: str, how: How) -> None:
         ArtifactError: an object of it is gone, or the ledger cannot be read.
         ConflictError, SigningError, NetworkError: nothing half done is live; run it again.
     """
-    half = Half.open(part, milestone, out=how.out, storage=how.storage)
+    put(Half.open(part, milestone, out=how.out, storage=how.storage), to, how)
+
+
+def put(half: Half, to: str, how: How) -> None:
+    """Put a snapshot of a half back. Arguments and errors: see `run`."""
     lines = half.ledger.lines()
     if not lines:
-        raise UsageError(f"nothing was ever made live in {half.live.url}", hint=f"./run invoke promote-{part}")
+        raise UsageError(f"nothing was ever made live in {half.live.url}", hint=f"./run invoke promote-{half.part}")
     last = lines[-1].entry
     chosen = half.live.find(to or target(half, lines))
     live = half.known_live()
@@ -60,7 +65,33 @@ def before_live(lines: Sequence[Line]) -> str:
     Raises:
         UsageError: nothing was live before it.
     """
-    entry = lines[-1].entry
+    before = promotion_of(lines, lines[-1].entry).before
+    if not before:
+        raise UsageError(
+            "what is live now was the first that ever was",
+            hint="promote another snapshot; ./run invoke staged lists them",
+        )
+    return before
+
+
+def put_back(lines: Sequence[Line]) -> Iterator[tuple[str, str]]:
+    """The live snapshots that a rollback may put back as things are, and what makes it so."""
+    if not lines:
+        return
+    last = lines[-1].entry
+    yield last.after, "live by the ledger"
+    if last.before:
+        yield last.before, "live before the last change"
+    with contextlib.suppress(UsageError):  # there is none
+        yield before_live(lines), "what a rollback puts back"
+
+
+def promotion_of(lines: Sequence[Line], entry: Entry) -> Entry:
+    """The promotion that what an entry made live goes back to: itself, or that of what it put back.
+
+    Raises:
+        UsageError: it is not in the ledger.
+    """
     while entry.action is Action.ROLLBACK:
         earlier = [line.entry for line in lines[: entry.number - 1] if line.entry.after == entry.source]
         if not earlier:
@@ -69,9 +100,4 @@ def before_live(lines: Sequence[Line]) -> str:
                 hint="--to ID; ./run invoke history lists what was live",
             )
         entry = earlier[-1]
-    if not entry.before:
-        raise UsageError(
-            "what is live now was the first that ever was",
-            hint="promote another snapshot; ./run invoke staged lists them",
-        )
-    return entry.before
+    return entry

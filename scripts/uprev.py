@@ -1,5 +1,6 @@
 """Moves the images that Tast's tests use to the newest published ones: what `invoke uprev` does."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from common.snapshot_store import SnapshotStore
 from common.store import open_bucket
 from kokoro.desk import store_of
 from kokoro.publish_lxd_staging import BUCKET
+from lxd.pins import pin
 from lxd.simplestreams import IMAGES, Images
 from lxd.tast_data import folders_of, objects_of, pins_of, used_in
 
@@ -54,11 +56,27 @@ def run(*, milestone: int, tast_tests: str, snapshot: str, plan: bool, out: str,
     checkout = checkout_of(tast_tests)
     store = SnapshotStore(open_bucket(store_of(storage, out), BUCKET), milestone)
     objects, source = newest_objects(store, snapshot)
-    changes = planned(checkout, pins_of(objects, store.url))
+    pins = pins_of(objects, store.url)
+    changes = planned(checkout, pins)
     for line in lines(changes, plan=plan):
         print(line)
+    if not plan:
+        keep(store, checkout, pins, changes)
     if changes and not plan:
         print(f"committed as {commit(checkout, changes, message(changes, milestone, source))}")
+
+
+def keep(store: SnapshotStore, checkout: Path, pins: Pins, changes: Sequence[Change]) -> None:
+    """Leave a pin in the bucket, so that nothing that the checkout pins is pruned, now or before the commit has landed.
+
+    Raises:
+        ArtifactError: an image is gone.
+    """
+    urls = {each.url for folder in folders_of(checkout) for each in used_in(folder, pins).values()}
+    urls |= {change.before.url for change in changes if change.before}
+    branch = git(checkout, "rev-parse", "--abbrev-ref", "HEAD").strip()
+    name = re.sub(r"[^\w.-]+", "-", f"uprev-{checkout.name}-{branch}")
+    pin(store.bucket, store.milestone, name, why=f"{checkout.name} {branch}", urls=urls, publisher="uprev")
 
 
 def newest_objects(store: SnapshotStore, snapshot: str) -> tuple[Mapping[str, Object], str]:

@@ -15,7 +15,8 @@ from common.progress import step
 from common.shown import Object, State
 from common.signing import check_public_keys, verify
 from common.snapshots import KEYRING as KEYS
-from common.snapshots import Part, Snapshot, Snapshots, current
+from common.snapshots import Part, Snapshot, Snapshots
+from lxd.state import recorded
 from scripts.gate import evidence_of
 from scripts.history import end_of
 from scripts.releases import Half
@@ -65,14 +66,18 @@ def check(half: Half, snapshots: Snapshots) -> Iterator[str]:
         yield from _signature(snapshots, snapshot, keyring)
         yield from _evidence(snapshots, snapshot, keyring)
     state, shown = None, None
+    objects, needed = _objects(snapshots, found)
     try:
         state = half.state(snapshots.bucket)
-        shown = current(found, state) if state else None
+        shown = recorded(snapshots, found, state) if state else None
         if state is not None and shown is None:
             yield UNRECORDED.format(snapshots.url)
     except ReleaseError as err:
         yield f"{err.what}: {err.details}"
-    objects, needed = _objects(snapshots, found, state)
+    if state and shown:
+        visible = _shown(snapshots, shown, state)
+        objects |= visible
+        needed |= visible.keys()
     yield from _contents(snapshots, objects, needed)
     if half.part is Part.APT:
         for snapshot in found:
@@ -96,35 +101,38 @@ def _evidence(snapshots: Snapshots, snapshot: Snapshot, keyring: bytes) -> Itera
         yield err.what
 
 
-def _objects(snapshots: Snapshots, found: list[Snapshot], now: State | None) -> tuple[dict[str, Object], set[str]]:
-    """What has to be where, by name; and which of it has to be there: copies, and what clients are shown now.
+def _objects(snapshots: Snapshots, found: list[Snapshot]) -> tuple[dict[str, Object], set[str]]:
+    """What was recorded, by name; and which of it has to be there: that without which a snapshot cannot be put back.
 
-    By-hash copies and images of older snapshots may have been pruned.
+    By-hash copies of older snapshots go after two days.
     """
-    milestone = snapshots.milestone
     objects: dict[str, Object] = {}
-    shown: set[str] = set()
+    needed: set[str] = set()
     for snapshot in found:
         replaced = set(snapshot.state.replaced)
         for path, each in snapshot.objects.items():
-            name = snapshots.kept(each.sha256) if path in replaced else object_name(milestone, path)
+            name = snapshots.kept(each.sha256) if path in replaced else object_name(snapshots.milestone, path)
             objects[name] = each
-        if now is not None and snapshot.state.shows(now):
-            here = {object_name(milestone, path): each for path, each in snapshot.objects.items()}
-            objects |= here
-            shown |= here.keys()
-    shown |= {name for name in objects if "/snapshots/objects/" in f"/{name}"}
-    return objects, shown
+        needed |= snapshots.needed_by(snapshot)
+    return objects, needed
 
 
-def _contents(snapshots: Snapshots, objects: dict[str, Object], shown: set[str]) -> Iterator[str]:
+def _shown(snapshots: Snapshots, snapshot: Snapshot, state: State) -> dict[str, Object]:
+    """What clients are shown; the index of images may have lost older versions since it was recorded."""
+    return {
+        object_name(snapshots.milestone, path): each if path in state.pointers else snapshot.objects.get(path, each)
+        for path, each in state.objects.items()
+    }
+
+
+def _contents(snapshots: Snapshots, objects: dict[str, Object], needed: set[str]) -> Iterator[str]:
     def problem(name: str) -> str:
         try:
             held = snapshots.bucket.read(name)
         except ReleaseError as err:
             return err.what
         if held is None:
-            return f"{snapshots.bucket.url}/{name} is missing" if name in shown else ""
+            return f"{snapshots.bucket.url}/{name} is missing" if name in needed else ""
         if hashlib.sha256(held.content).hexdigest() != objects[name].sha256:
             return f"{snapshots.bucket.url}/{name} has another content than was recorded"
         return ""

@@ -284,3 +284,22 @@ def test_a_source_that_has_changed_is_refused(bucket: Bucket, tmp_path: Path) ->
 )
 def test_content_types(name: str, wanted: str) -> None:
     assert content_type(name) == wanted
+
+
+@pytest.mark.usefixtures("strictly")
+def test_an_object_is_renewed(bucket: Bucket) -> None:
+    """It stays as it is, but whoever would delete the generation seen before does not."""
+    before = bucket.upload(b"one", "72/pool/a", kind=Kind.IMMUTABLE).stat
+    after = bucket.renew("72/pool/a", if_generation=before.generation, publisher="her")
+    assert after.generation > before.generation
+    assert bucket.stat("72/pool/a") == after
+    assert (after.sha256, after.size, after.claimed, after.publisher) == (before.sha256, before.size, False, "her")
+    for stale in (before.generation, ABSENT):
+        with pytest.raises(ConflictError, match="72/pool/a was changed by 'her'"):
+            bucket.renew("72/pool/a", if_generation=stale, publisher="me")
+    with pytest.raises(ConflictError, match="72/pool/a was changed by 'her'"):
+        bucket.delete("72/pool/a", if_generation=before.generation)
+    assert not bucket.upload(b"one", "72/pool/a", kind=Kind.IMMUTABLE).changed
+    bucket.delete("72/pool/a", if_generation=after.generation)
+    with pytest.raises(ConflictError, match="was deleted"):
+        bucket.renew("72/pool/a", if_generation=after.generation, publisher="me")

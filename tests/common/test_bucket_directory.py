@@ -117,3 +117,19 @@ def test_an_immutable_copy_where_there_are_no_links(
     stat = put(bucket, "a", b"x")
     assert live.copy_from(bucket, stat, "a", kind=Kind.IMMUTABLE, publisher="me").stat.publisher == "me"
     assert not (live.root / "a").samefile(bucket.root / "a")
+
+
+def test_a_renewed_object_leaves_the_one_it_is_linked_to_alone(tmp_path: Path) -> None:
+    """Promotion links what never changes: staging's object is another one."""
+    staging, live = DirectoryBucket(tmp_path / "staging"), DirectoryBucket(tmp_path / "live")
+    source = staging.upload(b"image", "72/image", kind=Kind.IMMUTABLE, publisher="job").stat
+    copied = live.copy_from(staging, source, "72/image", kind=Kind.IMMUTABLE, publisher="her").stat
+    renewed = live.renew("72/image", if_generation=copied.generation, publisher="me")
+    assert staging.stat("72/image") == source
+    assert live.stat("72/image") == renewed
+    assert renewed.generation > copied.generation
+    assert (renewed.sha256, renewed.publisher) == (source.sha256, "me")
+    again = live.renew("72/image", if_generation=renewed.generation, publisher="me")
+    with pytest.raises(ConflictError, match="was changed by 'me'"):
+        live.renew("72/image", if_generation=renewed.generation, publisher="late")
+    assert live.stat("72/image") == again

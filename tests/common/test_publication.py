@@ -52,6 +52,7 @@ def publish(bucket: Any, text: str, base: int | None = None, *, plain: str = "")
         pointer=Item(POINTER, text.encode()),
         if_generation=generation(bucket) if base is None else base,
         publisher=f"job {text}",
+        milestone=72,
     )
 
 
@@ -97,6 +98,7 @@ def test_many_objects_go_at_once_where_that_helps(bucket: Bucket) -> None:
     items = [Item(f"72/pool/{number}", b"x") for number in range(16)]
     done = publication.publish(
         Watched(bucket, before), immutable=items, pointer=Item(POINTER, b"x"), if_generation=ABSENT, publisher="me",
+        milestone=72,
     )  # fmt: skip
     assert done.uploaded == 17
 
@@ -122,12 +124,16 @@ def test_a_taken_name_is_found_before_anything_is_uploaded(bucket: Bucket) -> No
 def test_a_missing_or_changed_file_is_found_before_anything_is_seen(bucket: Bucket, tmp_path: Path) -> None:
     items = [Item("72/pool/a", b"a"), Item("72/pool/b", tmp_path / "gone")]
     with pytest.raises(ArtifactError, match="gone cannot be read"):
-        publication.publish(bucket, immutable=items, pointer=Item(POINTER, b"p"), if_generation=ABSENT, publisher="me")
+        publication.publish(
+            bucket, immutable=items, pointer=Item(POINTER, b"p"), if_generation=ABSENT, publisher="me", milestone=72
+        )
     assert bucket.names() == []
     (tmp_path / "gone").write_bytes(b"b")
     items[1] = Item("72/pool/b", tmp_path / "gone", sha256="0" * 64)
     with pytest.raises(ArtifactError, match="has changed since it was checked"):
-        publication.publish(bucket, immutable=items, pointer=Item(POINTER, b"p"), if_generation=ABSENT, publisher="me")
+        publication.publish(
+            bucket, immutable=items, pointer=Item(POINTER, b"p"), if_generation=ABSENT, publisher="me", milestone=72
+        )
     assert bucket.stat(POINTER) is None
 
 

@@ -264,8 +264,8 @@ def test_superseded_by_hash_files_stay_for_two_days(env: KokoroEnv, tmp_path: Pa
     target = aptpublish.Target(DirectoryBucket(root.parent), 72)
     text = (root / "dists/bookworm/Release").read_text()
     later = dt.datetime.now(dt.UTC)
-    assert aptpublish.prune_by_hash(target, "bookworm", text, now=later + dt.timedelta(hours=47)) == []
-    gone = aptpublish.prune_by_hash(target, "bookworm", text, now=later + dt.timedelta(hours=49))
+    assert aptpublish.prune_by_hash(target, "bookworm", text, now=later + dt.timedelta(hours=47), publisher="me") == []
+    gone = aptpublish.prune_by_hash(target, "bookworm", text, now=later + dt.timedelta(hours=49), publisher="me")
     assert gone
     assert not [path for path in old if path.exists() and path.name not in text]
     assert all(path.exists() for path in new)

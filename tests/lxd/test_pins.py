@@ -1,7 +1,7 @@
 """Who relies on which version: live's index, pins in the bucket, Tast's data files."""
 
+import datetime as dt
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from common.bucket import Kind
 from common.bucket_directory import DirectoryBucket
-from common.errors import ArtifactError, UsageError
-from lxd.metadata import ImageName
+from common.errors import ArtifactError, ConflictError, UsageError
+from common.sweep import GRACE, Sweep
 from lxd.pins import Version, protected, version_of
-from lxd.simplestreams import IMAGES, Images, Product
+from lxd.pins import pin as leave
 
-NAME = ImageName(release="bookworm", arch="amd64", type="test")
+NOW = dt.datetime(2026, 11, 24, 12, 10, tzinfo=dt.UTC)
 SERIAL = "20261124_12:10"
 OURS = Version("debian:bookworm:amd64:test", SERIAL)
 URL = f"gs://cros-containers-staging/72/images/debian/bookworm/amd64/test/{SERIAL}/lxd.tar.xz"
@@ -24,11 +24,6 @@ URL = f"gs://cros-containers-staging/72/images/debian/bookworm/amd64/test/{SERIA
 @pytest.fixture
 def bucket(tmp_path: Path) -> DirectoryBucket:
     return DirectoryBucket(tmp_path / "cros-containers-staging")
-
-
-@pytest.fixture
-def live(tmp_path: Path) -> DirectoryBucket:
-    return DirectoryBucket(tmp_path / "cros-containers")
 
 
 def pin(bucket: DirectoryBucket, content: object, name: str = "72/pins/rollback.json") -> None:
@@ -43,22 +38,39 @@ def external(folder: Path, content: object) -> Path:
     return folder
 
 
-def test_nobody_relies_on_anything_in_an_empty_bucket(bucket: DirectoryBucket, live: DirectoryBucket) -> None:
-    assert protected(bucket, 72, live=live, tast=None) == {}
-    assert protected(bucket, 72, live=None, tast=None) == {}
+def test_nobody_relies_on_anything_in_an_empty_bucket(bucket: DirectoryBucket) -> None:
+    assert protected(bucket, 72, tast=None) == {}
 
 
-def test_what_is_live_is_relied_on(bucket: DirectoryBucket, live: DirectoryBucket) -> None:
-    product = replace(Product.named(NAME), versions={SERIAL: {}})
-    live.upload(Images({NAME.product: product}).write(), f"72/{IMAGES}", kind=Kind.POINTER)
-    assert protected(bucket, 72, live=live, tast=None) == {OURS: "live in gs://cros-containers"}
-    assert protected(bucket, 73, live=live, tast=None) == {}
+def test_a_pin_is_left_and_found(bucket: DirectoryBucket) -> None:
+    name = URL.removeprefix(f"{bucket.url}/")
+    bucket.upload(b"x", name, kind=Kind.IMMUTABLE)
+    leave(bucket, 72, "uprev", why="tast-tests main", urls=[URL, "gs://elsewhere/72/images/x"], publisher="me")
+    assert protected(bucket, 72, tast=None) == {OURS: f"{bucket.url}/72/pins/uprev.json (tast-tests main)"}
+    assert protected(bucket, 73, tast=None) == {}
+
+
+def test_a_pin_keeps_what_is_about_to_be_deleted(bucket: DirectoryBucket) -> None:
+    """It was marked long ago; whoever is about to delete it has not seen the pin."""
+    name = URL.removeprefix(f"{bucket.url}/")
+    bucket.upload(b"x", name, kind=Kind.IMMUTABLE)
+    sweep = Sweep(below=["72/"], ours=lambda _name: True, needed=(), grace=lambda _name: GRACE, publisher="prune by me")
+    sweep.run(bucket, 72, now=NOW)
+    with pytest.raises(ConflictError, match="was taken into use by 'uprev'"):
+        sweep.run(
+            bucket, 72, now=NOW + GRACE,
+            still=lambda: leave(bucket, 72, "uprev", why="", urls=[URL], publisher="uprev"),
+        )  # fmt: skip
+    assert bucket.stat(name) is not None
+    bucket.delete(name)
+    with pytest.raises(ArtifactError, match="was pruned"):
+        leave(bucket, 72, "uprev", why="again", urls=[URL], publisher="uprev")
 
 
 @pytest.mark.parametrize("url", [URL, URL.replace("gs://", "https://storage.googleapis.com/")])
 def test_a_pin_in_the_bucket_is_relied_on(bucket: DirectoryBucket, url: str) -> None:
     pin(bucket, {"format": 1, "why": "roll back to it", "urls": [url]})
-    found = protected(bucket, 72, live=None, tast=None)
+    found = protected(bucket, 72, tast=None)
     assert found == {OURS: "gs://cros-containers-staging/72/pins/rollback.json (roll back to it)"}
 
 
@@ -66,7 +78,7 @@ def test_what_tast_pins_is_relied_on(bucket: DirectoryBucket, tmp_path: Path) ->
     folder = external(tmp_path, {"url": URL, "size": 1, "sha256sum": "0" * 64})
     (tmp_path / "other.external").write_text('{"type": "artifact", "name": "x"}')
     (tmp_path / "another.external").write_text('{"url": "gs://elsewhere/x"}')
-    assert protected(bucket, 72, live=None, tast=folder) == {
+    assert protected(bucket, 72, tast=folder) == {
         OURS: "crostini_test_container_metadata_bookworm_amd64.tar.xz.external"
     }
 
@@ -74,7 +86,7 @@ def test_what_tast_pins_is_relied_on(bucket: DirectoryBucket, tmp_path: Path) ->
 @pytest.mark.parametrize("url", [URL.replace("staging/72", "staging/73"), URL.replace("-staging", ""), "gs://x", ""])
 def test_other_buckets_and_milestones_are_no_concern(bucket: DirectoryBucket, url: str) -> None:
     pin(bucket, {"format": 1, "why": "", "urls": [url]})
-    assert protected(bucket, 72, live=None, tast=None) == {}
+    assert protected(bucket, 72, tast=None) == {}
 
 
 @pytest.mark.parametrize(
@@ -87,25 +99,19 @@ def test_other_buckets_and_milestones_are_no_concern(bucket: DirectoryBucket, ur
 def test_a_pin_that_cannot_be_read_stops_all(bucket: DirectoryBucket, content: object) -> None:
     pin(bucket, content)
     with pytest.raises(ArtifactError, match=r"^gs://cros-containers-staging/72/pins/rollback\.json"):
-        protected(bucket, 72, live=None, tast=None)
+        protected(bucket, 72, tast=None)
 
 
 @pytest.mark.parametrize("text", ["x", "[]", "", "\xff"])
 def test_a_data_file_that_cannot_be_read_stops_all(bucket: DirectoryBucket, tmp_path: Path, text: str) -> None:
     (tmp_path / "a.external").write_text(text, encoding="latin-1")
     with pytest.raises(ArtifactError, match=r"a\.external is no"):
-        protected(bucket, 72, live=None, tast=tmp_path)
-
-
-def test_a_live_index_that_cannot_be_read_stops_all(bucket: DirectoryBucket, live: DirectoryBucket) -> None:
-    live.upload(b"{}", f"72/{IMAGES}", kind=Kind.POINTER)
-    with pytest.raises(ArtifactError, match=r"gs://cros-containers/72/streams"):
-        protected(bucket, 72, live=live, tast=None)
+        protected(bucket, 72, tast=tmp_path)
 
 
 def test_a_folder_that_is_none_is_named(bucket: DirectoryBucket) -> None:
     with pytest.raises(UsageError, match="'/nowhere' is no folder"):
-        protected(bucket, 72, live=None, tast=Path("/nowhere"))
+        protected(bucket, 72, tast=Path("/nowhere"))
 
 
 @given(st.text(st.sampled_from("images/debian:0129_x")) | st.just(URL.split("/72/")[1]))

@@ -111,7 +111,7 @@ def test_what_is_written_is_read_by_tast_and_by_pruning(
     assert read_pins(folder, list(pins)) == pins
     assert len(pins) == len(wanted) * len(files)
     bucket = DirectoryBucket(folder / "cros-containers-staging")
-    relied_on = protected(bucket, 72, live=None, tast=folder)
+    relied_on = protected(bucket, 72, tast=folder)
     newest = {image: max(each[3] for each in images if each[:3] == image) for image in wanted}
     assert {(version.product, version.serial) for version in relied_on} == {
         (":".join(("debian", *image)), serial) for image, serial in newest.items()

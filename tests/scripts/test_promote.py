@@ -225,7 +225,7 @@ def test_milestone_69_is_at_the_top_of_every_bucket(tmp_path: Path) -> None:
             promote.run(part, milestone=69, snapshot="", how=how(tmp_path))
     for bucket in ("cros-packages", "cros-packages-staging"):
         top = {path.name for path in (tmp_path / "gs" / bucket).iterdir() if not path.name.startswith(".")}
-        assert top - {"ledger.jsonl"} == {"cros-archive-keyring.asc", "dists", "pool", "snapshots"}
+        assert top - {"ledger.jsonl", "unreferenced.json"} == {"cros-archive-keyring.asc", "dists", "pool", "snapshots"}
     for part in Part:
         rollback.run(part, milestone=69, to="", how=how(tmp_path))
         shown = half(tmp_path, part, milestone=69).shown_live()

@@ -190,7 +190,8 @@ def test_damage_is_shown_and_breaks_nothing_else(desk: Path, data: st.DataObject
 def of_use(path: Path) -> bool:
     """Whether something on the page comes from a file."""
     names = (".json", ".sig", ".jsonl", ".asc", "InRelease")
-    return path.name.endswith(names) and path.name not in ("superseded.json", "index.json", "cros-archive-keyring.asc")
+    passed_over = ("unreferenced.json", "index.json", "cros-archive-keyring.asc")
+    return path.name.endswith(names) and path.name not in passed_over
 
 
 def test_a_ledger_without_its_end(desk: Path) -> None:

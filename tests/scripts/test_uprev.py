@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from common.bucket_directory import DirectoryBucket
 from common.errors import ArtifactError, CommandError, UsageError
 from common.external import Pin
+from lxd.pins import protected
 from lxd.simplestreams import IMAGES
 from scripts.uprev import run
 from tests.scripts.tastchecks import DATA, OLD_PIN, git, publish, snapshot, tast_tests
@@ -87,9 +89,27 @@ def test_a_newer_image_moves_its_pins_only(checkout: Path, out: Path, capsys: py
     ]
 
 
+def test_what_is_pinned_stays_in_the_bucket(checkout: Path, out: Path) -> None:
+    """So do the images that were pinned before, until the commit has landed."""
+    bucket = DirectoryBucket(out / "gs" / "cros-containers-staging")
+    uprev(checkout, out)
+    publish(out, day=1, triples=(("bookworm", "amd64", "test"),))
+    uprev(checkout, out)
+    branch = git(checkout, "rev-parse", "--abbrev-ref", "HEAD").strip()
+    assert bucket.names("72/pins/") == [f"72/pins/uprev-{checkout.name}-{branch}.json"]
+    found = protected(bucket, 72, tast=None)
+    serials = {version.serial for version in found if version.product == "debian:bookworm:amd64:test"}
+    assert serials == {SERIAL, "20261127_10:00"}
+    assert set(found.values()) == {f"{bucket.url}/{bucket.names('72/pins/')[0]} ({checkout.name} {branch})"}
+    uprev(checkout, out)  # a week later: it has landed
+    found = protected(bucket, 72, tast=None)
+    assert {each.serial for each in found if each.product == "debian:bookworm:amd64:test"} == {"20261127_10:00"}
+
+
 def test_a_plan_changes_nothing(checkout: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     uprev(checkout, out, plan=True)
     assert f"would pin {METADATA}: nothing -> 72 {SERIAL}" in capsys.readouterr().out
+    assert not (out / "gs/cros-containers-staging/72/pins").exists()
     assert commits(checkout) == 1
     assert git(checkout, "status", "--porcelain") == ""
 

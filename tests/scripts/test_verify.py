@@ -15,8 +15,8 @@ from scripts.promote import run as promote
 from tests.scripts.releaseparts import make_green, publish
 
 BUCKETS = {False: ("cros-packages-staging", "cros-containers-staging"), True: ("cros-packages", "cros-containers")}
-# apt's note of what it may forget is nobody's evidence.
-PASSED_OVER = {"superseded.json"}
+# The marks of what may go are nobody's evidence.
+PASSED_OVER = {"unreferenced.json"}
 KINDS = {
     "package": r"pool/.*\.deb", "by-hash copy": r"dists/.*/by-hash/SHA256/.*", "index": r"dists/.*/Packages(\.[gx]z)?",
     "Release of an architecture": r"dists/[^/]+/main/binary-[^/]+/Release", "Release": r"dists/[^/]+/Release",

@@ -158,6 +158,7 @@ def _row(snapshot: Snapshot, **more: object) -> Row:
 
 def _staged(half: Half, gate: Gate, snapshot: Snapshot, before: Snapshot | None, marks: list[str]) -> Row:
     damage = _Damage()
+    damage.tried(lambda: _verify(half.staging, snapshot), None)
     why_not = damage.tried(lambda: gate.why_not(half, snapshot), ["that cannot be said"])
     changes: list[Difference] = []
     if before:

@@ -36,6 +36,7 @@ INHERITED = (
 TAIL_LINES = 25
 # What an interrupted program gets to tidy up in, seconds.
 _GRACE = 10.0
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 _DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded|write failed.*ENOSPC", re.IGNORECASE)
 _NO_NETWORK = re.compile(
     r"Temporary failure resolving|Could not resolve|Name or service not known|Network is unreachable"
@@ -123,20 +124,21 @@ def _execute(
 ) -> None:
     words = [os.fspath(word) for word in argv]
     log.log(logging.DEBUG if heard.quiet else logging.INFO, "+ %s", shlex.join(words))
-    with (stdin if isinstance(stdin, Path) else Path(os.devnull)).open("rb") as file:
-        running = sh.Command(str(find(words[0])))(
-            *words[1:],
-            **_settings(cwd, env),
-            _in=stdin if isinstance(stdin, str) else file,
-            _out=out,
-            _err=heard,
-            _ok_code=list(ok),
-            _bg=True,
-            _bg_exc=False,
-        )
     # Not sh's own: it looks at its clock every tenth of a second, and ends the program alone.
-    deadline = _Deadline(running.pid, timeout)
+    deadline = _Deadline(timeout)
     try:
+        with _uninterrupted(), (stdin if isinstance(stdin, Path) else Path(os.devnull)).open("rb") as file:
+            running = sh.Command(str(find(words[0])))(
+                *words[1:],
+                **_settings(cwd, env),
+                _in=stdin if isinstance(stdin, str) else file,
+                _out=out,
+                _err=heard,
+                _ok_code=list(ok),
+                _bg=True,
+                _bg_exc=False,
+            )
+            deadline.begin(running.pid)
         running.wait()
     except sh.ErrorReturnCode as err:
         if deadline.passed:
@@ -152,20 +154,35 @@ def _execute(
         deadline.cancel()
 
 
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Signals wait until the end of the `with`, when it is known what they have to end."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class _Deadline:
     """Ends a program with all that it started when its time is over, or when we are interrupted."""
 
-    def __init__(self, pid: int, seconds: float | None) -> None:
+    def __init__(self, seconds: float | None) -> None:
         self.passed = False
+        self._pid = 0
+        self._timer = threading.Timer(seconds, self._expire) if seconds else None
+
+    def begin(self, pid: int) -> None:
+        """The program has been started."""
         self._pid = pid
-        self._timer = threading.Timer(seconds or 0, self._expire)
-        self._timer.daemon = True
-        if seconds:
+        if self._timer:
+            self._timer.daemon = True
             self._timer.start()
 
     def cancel(self) -> None:
         """The program has ended."""
-        self._timer.cancel()
+        if self._timer:
+            self._timer.cancel()
 
     def end(self) -> None:
         """We are interrupted: the program may tidy up for a while."""
@@ -177,6 +194,8 @@ class _Deadline:
         _signalled(self._tree(), signal.SIGKILL)  # and sh waits for it
 
     def _tree(self) -> list[psutil.Process]:
+        if not self._pid:
+            return []
         try:
             program = psutil.Process(self._pid)
             return [program, *program.children(recursive=True)]
@@ -199,6 +218,7 @@ def _settings(cwd: Path | None, env: Mapping[str, str] | None) -> dict[str, Any]
         "_decode_errors": "replace",
         "_no_out": False,
         "_internal_bufsize": 0,
+        "_preexec_fn": lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTS),
     }
 
 
@@ -304,15 +324,17 @@ def started(
     settings = _settings(cwd, env)
     if only_env is not None:
         settings["_env"] = dict(only_env)
-    with contextlib.ExitStack() as stack:
-        out = stack.enter_context(log_file.open("ab")) if log_file else heard
-        nothing = stack.enter_context(Path(os.devnull).open())
-        running = sh.Command(str(find(words[0])))(
-            *words[1:], **settings,
-            _in=nothing, _out=out, _err=out, _bg=True, _bg_exc=False, _new_session=True,
-        )  # fmt: skip
-    process = Process(words, running, heard.tail)
+    process: Process | None = None
     try:
+        with _uninterrupted(), contextlib.ExitStack() as stack:
+            out = stack.enter_context(log_file.open("ab")) if log_file else heard
+            nothing = stack.enter_context(Path(os.devnull).open())
+            running = sh.Command(str(find(words[0])))(
+                *words[1:], **settings,
+                _in=nothing, _out=out, _err=out, _bg=True, _bg_exc=False, _new_session=True,
+            )  # fmt: skip
+            process = Process(words, running, heard.tail)
         yield process
     finally:
-        process.stop(grace=grace)
+        if process is not None:
+            process.stop(grace=grace)

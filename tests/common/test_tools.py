@@ -174,6 +174,29 @@ def test_an_interrupt_ends_the_program_too(tmp_path: Path, number: int, whole_gr
         wait_until(lambda: not living(tmp_path), "all of them to end", timeout=10)
 
 
+@pytest.mark.parametrize("how", ["run", "capture", "started"])
+def test_an_interrupt_while_it_is_started_ends_it_too(tmp_path: Path, how: str) -> None:
+    """The program interrupts us before we know that it runs."""
+    body = "with tools.started(argv): pass" if how == "started" else f"tools.{how}(argv)"
+    code = f"""
+from common import tools
+import sh, time
+real = sh.Command.__call__
+sh.Command.__call__ = lambda *words, **settings: (real(*words, **settings), time.sleep(1))[0]
+argv = ['sh', '-c', 'kill -INT $PPID; sleep 60']
+{body}
+"""
+    with tools.started([sys.executable, "-c", code], cwd=ROOT, env={"TMPDIR": str(tmp_path)}) as process:
+        wait_until(lambda: not process.alive(), "Python to end", timeout=20)
+        wait_until(lambda: not living(tmp_path), "all of them to end", timeout=10)
+        assert "KeyboardInterrupt" in process.tail()
+
+
+def test_a_program_can_be_interrupted(script: Script) -> None:
+    with pytest.raises(CommandError, match="was ended by SIGINT"):
+        tools.run([script("kill -INT $$; sleep 5")], timeout=10)
+
+
 def test_a_program_that_tidies_up_when_interrupted_gets_the_time(tmp_path: Path) -> None:
     tidy = f"trap 'sleep 1; echo tidy >{tmp_path}/said; exit 1' TERM; echo >{tmp_path}/ready; sleep 60 & wait"
     code = f"from common import tools; tools.run(['sh', '-c', {tidy!r}], timeout=50)"

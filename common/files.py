@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -70,10 +70,16 @@ def keep_newest(cache: Path, pattern: str, count: int) -> None:
         path.unlink(missing_ok=True)
 
 
-def remove_stale(parent: Path, pattern: str) -> None:
-    """Remove the workspaces below `parent` that match a glob and that no living process uses."""
+def remove_stale(parent: Path, pattern: str, *, first: Callable[[Path], object] = lambda _path: None) -> None:
+    """Remove the workspaces below `parent` that match a glob and that no living process uses.
+
+    Args:
+        parent, pattern: where.
+        first: what is done with each before it is removed.
+    """
     for path in parent.glob(pattern):
         if path.is_dir() and (lock := _lock(path)) is not None:
+            first(path)
             shutil.rmtree(path, ignore_errors=True)
             os.close(lock)
 

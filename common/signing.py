@@ -18,12 +18,13 @@ import gnupg
 
 from common import tools
 from common.errors import CommandError, SigningError
-from common.files import secret_parent, workspace
+from common.files import remove_stale, secret_parent, workspace
 from common.gpgkeys import Key, parse_keys, problems_of
 
 log = logging.getLogger(__name__)
 
 DIGEST = "SHA512"
+_PREFIX = "cros-gpg"
 TIMEOUT = 60.0
 _CREATED = re.compile(r"^\[GNUPG:\] SIG_CREATED \S+ \S+ \S+ \S+ \S+ ([0-9A-F]{40,})", re.MULTILINE)
 _STATUS = re.compile(
@@ -36,27 +37,38 @@ _HINT = "docs/apt.md says which keys clients take, and how to rotate them"
 def homedir(path: Path | None = None) -> Iterator[Path]:
     """A GnuPG home directory in memory for as long as the `with` lasts; its agents end before it goes.
 
+    What killed runs left is removed first: their keys are secret, and so many agents would use up what the kernel has.
+
     Args:
         path: where, instead of a new name: who uses it the next time ends what a killed run left there.
     """
-    if path is None:
-        path = Path(tempfile.mkdtemp(prefix="gpg-", dir=secret_parent()))
-    else:
+    if path is not None:
         remove_homedir(path)
         path.mkdir(mode=0o700)
-    path.chmod(0o700)
-    try:
-        yield path
-    finally:
-        remove_homedir(path)
+        try:
+            yield path
+        finally:
+            remove_homedir(path)
+        return
+    parent = secret_parent()
+    remove_stale(parent or Path(tempfile.gettempdir()), f"{_PREFIX}-*", first=_end_agents)
+    with workspace(_PREFIX, parent=parent) as place:
+        try:
+            yield place
+        finally:
+            _end_agents(place)
 
 
 def remove_homedir(path: Path) -> None:
     """End the agents of a GnuPG home directory, and remove it."""
     if path.exists():
-        with contextlib.suppress(CommandError):
-            tools.run(["gpgconf", "--homedir", path, "--kill", "all"], timeout=TIMEOUT, quiet=True)
+        _end_agents(path)
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _end_agents(path: Path) -> None:
+    with contextlib.suppress(CommandError):
+        tools.run(["gpgconf", "--homedir", path, "--kill", "all"], timeout=TIMEOUT, quiet=True)
 
 
 def import_secret_keys(home: Path, files: Sequence[Path]) -> tuple[str, ...]:

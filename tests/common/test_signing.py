@@ -1,15 +1,18 @@
 """Keys and signatures: every kind clients refuse is refused here first, and what is made is what was asked for."""
 
 import stat
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 
 from common import tools
 from common.errors import SigningError
-from common.files import secret_parent
+from common.files import ROOT, secret_parent
 from common.signing import Signer, good_signatures, homedir, import_secret_keys, keys_in, verify
+from common.waiting import wait_until
 from tests.common.aptparts import make_key
 
 ED25519 = ("Key-Type: EDDSA", "Key-Curve: ed25519", "Key-Usage: sign")
@@ -34,6 +37,31 @@ def keyring(signer: Signer, folder: Path) -> Path:
     path = folder / "keyring.asc"
     path.write_text(signer.public_keys())
     return path
+
+
+def test_what_a_killed_run_left_is_gone_with_its_agent_when_the_next_one_begins(tmp_path: Path) -> None:
+    key = make_key(tmp_path, *ED25519)
+    code = f"""
+from pathlib import Path
+from common.signing import homedir, import_secret_keys
+with homedir() as home:
+    import_secret_keys(home, [Path({str(key)!r})])
+    print(home, flush=True)
+    input()
+"""
+    with tools.started(["sh", "-c", 'sleep 60 | "$@"', "sh", sys.executable, "-c", code], cwd=ROOT) as run:
+        left = Path(wait_until(run.tail, "the keys to be imported", timeout=30))
+        assert agents_of(left)
+        with homedir():
+            assert left.exists()  # somebody uses it
+    assert left.exists()
+    with homedir():
+        assert not left.exists()
+    wait_until(lambda: not agents_of(left), "its agent to end", timeout=10)
+
+
+def agents_of(home: Path) -> list[psutil.Process]:
+    return [each for each in psutil.process_iter(["cmdline"]) if str(home) in (each.info["cmdline"] or [])]
 
 
 @pytest.mark.parametrize(

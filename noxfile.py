@@ -72,6 +72,13 @@ def incus_test(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def clients_test(session: nox.Session) -> None:
+    """Real clients in a tight loop while what they read is published, promoted, put back and pruned."""
+    install(session)
+    session.run("pytest", "-m", "clients", *session.posargs, interrupt_timeout=CLEANUP)
+
+
+@nox.session(default=False)
 def mutants(session: nox.Session) -> None:
     """Slow: images are broken in one way each, and the boot checks have to notice. Arguments go to pytest."""
     install(session)

@@ -5,6 +5,7 @@ import datetime as dt
 import functools
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,12 +28,23 @@ IMAGE = "bookworm/amd64/default"
 BUILDS = {Part.APT: publish_apt_staging, Part.CONTAINER: publish_lxd_staging}
 
 
+MakeFiles = Callable[[Path, str], None]
+
+
+def text_files(folder: Path, version: str) -> None:
+    """What stands for the files of an image where no client reads them."""
+    for file in ("lxd.tar.xz", "incus.tar.xz", "rootfs.squashfs"):
+        (folder / file).write_text(f"{file} {version}")
+
+
 def publish(
     place: Path, version: str = "72.11316", *, booted: bool = True, failing: bool = False, store: Store | None = None,
-    milestone: int = 72,
+    milestone: int = 72, make_files: MakeFiles = text_files,
 ) -> KokoroEnv:  # fmt: skip
     """Publish a repository of this version to staging, and an image built from it; `place` is a desk's out/."""
-    env = made(place, version, booted=booted, failing=failing, store=store, milestone=milestone)
+    env = made(
+        place, version, booted=booted, failing=failing, store=store, milestone=milestone, make_files=make_files
+    )  # fmt: skip
     for part in Part:
         BUILDS[part].build(job_of(env, part))
     return env
@@ -46,7 +58,7 @@ def job_of(env: KokoroEnv, part: Part) -> KokoroEnv:
 
 def made(
     place: Path, version: str, *, booted: bool = True, failing: bool = False, store: Store | None = None,
-    milestone: int = 72,
+    milestone: int = 72, make_files: MakeFiles = text_files,
 ) -> KokoroEnv:  # fmt: skip
     """Make what `publish` publishes; the environment of a job that finds it."""
     for folder in place.glob("gfile*"):
@@ -55,8 +67,7 @@ def made(
     env = replace(env, store=store or env.store, emulated=store is not None)
     folder = env.gfile_dir / "lxd" / IMAGE
     folder.mkdir(parents=True)
-    for file in ("lxd.tar.xz", "incus.tar.xz", "rootfs.squashfs"):
-        (folder / file).write_text(f"{file} {version}")
+    make_files(folder, version)
     (folder / PACKAGES).write_text(write_table(packages(version)))
     shutil.copyfile(env.gfile_dir / "apt_signed.manifest.json", folder / "apt_signed.manifest.json")
     if booted:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 EVERY = 0.2  # seconds between two looks
 
 
@@ -36,8 +38,7 @@ def watched(place: Path) -> Iterator[Peaks]:
 
     def watch() -> None:
         while not over.wait(EVERY):
-            memory = sum(map(_pss, tree(os.getpid()))) + max(0, _shared() - shared)
-            peaks.memory = max(peaks.memory, memory)
+            peaks.memory = max(peaks.memory, _memory() + max(0, _shared() - shared))
             peaks.disk = max(peaks.disk, free - _free(place))
 
     thread = threading.Thread(target=watch)
@@ -49,36 +50,18 @@ def watched(place: Path) -> Iterator[Peaks]:
         thread.join()
 
 
-def tree(top: int) -> set[int]:
-    """A process and all that descend from it."""
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            # The name in parentheses may have anything in it; the state and the parent come after.
-            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            children.setdefault(parent, []).append(int(entry.name))
-    found: set[int] = set()
-    waiting = [top]
-    while waiting:
-        found.add(pid := waiting.pop())
-        waiting += children.get(pid, [])
+def _memory() -> int:
+    """Of this process and all it started, those that end meanwhile left out."""
+    me = psutil.Process()
+    found = 0
+    for process in (me, *me.children(recursive=True)):
+        with contextlib.suppress(psutil.Error):
+            found += process.memory_full_info().pss
     return found
 
 
-def _pss(pid: int) -> int:
-    with contextlib.suppress(OSError):
-        return _kilobytes(Path(f"/proc/{pid}/smaps_rollup"), "Pss:")
-    return 0
-
-
 def _shared() -> int:
-    return _kilobytes(Path("/proc/meminfo"), "Shmem:")
-
-
-def _kilobytes(path: Path, name: str) -> int:
-    """A line like `Pss: 12 kB`, in bytes; nothing where it is missing."""
-    lines = (line.split() for line in path.read_text().splitlines())
-    return next((int(words[1]) << 10 for words in lines if words and words[0] == name), 0)
+    return int(psutil.virtual_memory().shared)
 
 
 def _free(place: Path) -> int:

@@ -2,7 +2,6 @@
 
 import datetime as dt
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +14,10 @@ from common.bucket_directory import DirectoryBucket
 from common.errors import ConflictError
 from common.publication import Item, publish
 from common.sweep import GRACE, NOTES, Sweep, Swept, read_marks, spare
-from tests.common.buckets import PLACES, Place
+from tests.common.buckets import Place
 
 NOW = dt.datetime(2026, 11, 24, 12, 10, tzinfo=dt.UTC)
 SECOND = dt.timedelta(seconds=1)
-
-
-@pytest.fixture(scope="module", params=PLACES)
-def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """Every storage; the emulator minds no precondition of a deletion, so that some tests leave it out."""
-    with PLACES[request.param](tmp_path_factory.mktemp("gs")) as place:
-        yield place
-
-
-@pytest.fixture
-def bucket(place: Place) -> Iterator[Bucket]:
-    with place.bucket() as bucket:
-        yield bucket
 
 
 @pytest.fixture

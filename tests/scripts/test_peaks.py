@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from common import tools
-from scripts.peaks import EVERY, tree, watched
+from scripts.peaks import EVERY, watched
 
 HUNGRY = f"import time; held = bytearray(b'x' * (100 << 20)); time.sleep({5 * EVERY})"
 
@@ -19,9 +19,3 @@ def test_memory_of_a_child_and_room_on_the_disk(tmp_path: Path) -> None:
         tools.run(["sh", "-c", '"$0" -c "$1"; exit 0', sys.executable, HUNGRY], quiet=True)
     assert peaks.memory > 100 << 20
     assert peaks.disk > 40 << 20
-
-
-def test_the_tree_has_children_of_children() -> None:
-    with tools.started(["sh", "-c", "sleep 60; exit 0"]) as process:
-        assert {os.getpid(), process.pid} <= tree(os.getpid())
-        assert process.pid not in tree(process.pid + 10_000_000)

@@ -229,6 +229,9 @@ class _JobRun:
             )
         deadline = time.monotonic() + self.config.timeout_mins * 60 if self.config.timeout_mins else None
         needs, out, access = self.job.build.needs, self.runner.out, self.runner.access
+        # Another job may make them while this one runs: they can be hidden only where they are.
+        out.keys.mkdir(mode=0o700, parents=True, exist_ok=True)
+        out.store.mkdir(parents=True, exist_ok=True)
         argv = sandbox.argv(
             [str(script)],
             read_only=self.work / "gfile",

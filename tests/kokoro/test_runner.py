@@ -270,6 +270,20 @@ def test_a_job_sees_no_keys_no_buckets_and_no_network_that_it_does_not_need(toy:
     assert "a-bucket" in saw("both")
 
 
+@needs_root
+def test_keys_and_buckets_that_another_job_makes_meanwhile_are_hidden_too(toy: Checkout) -> None:
+    """Where neither is there yet when the job begins."""
+    look = """out="$KOKORO_ARTIFACTS_DIR/../../../../../.."
+mkdir -p out/deep
+stat -c %a "$out/keys" "$out/gs" >out/deep/left.txt"""
+    toy_build(toy, "left", look)
+    toy.commit()
+    assert not (toy.path / "out").exists()
+    finished = toy.run("invoke", "left", "--branch", BRANCH)
+    assert finished.code == 0, finished.output
+    assert (toy.path / JOBS / "left" / "artifacts" / "deep" / "left.txt").read_text().split() == ["0", "0"]
+
+
 def test_a_single_build_makes_what_it_misses_first(toy: Checkout) -> None:
     finished = toy.run("invoke", "both", "--branch", BRANCH)
     assert ran(finished) == ["both", "left", "right"]

@@ -69,7 +69,7 @@ class Snapshot:
     Attributes:
         part, milestone: of what.
         bucket: the gs:// URL it was in when it was recorded.
-        created: when (UTC, whole seconds).
+        created: when (UTC).
         state: what is in it.
         origin: where that came from.
     """
@@ -131,7 +131,7 @@ class Snapshot:
                     },
                     "runDetails": {
                         "builder": {"id": origin.job, "version": dict(origin.tools)},
-                        "metadata": {"finishedOn": self.created.astimezone(dt.UTC).isoformat(timespec="seconds")},
+                        "metadata": {"finishedOn": self.created.astimezone(dt.UTC).isoformat()},
                     },
                 },
             }

@@ -86,8 +86,8 @@ def record(
 
 
 def now() -> dt.datetime:
-    """The time of a record: whole seconds, UTC."""
-    return dt.datetime.now(dt.UTC).replace(microsecond=0)
+    """The time of a record, UTC: what was recorded later is later, also within a second."""
+    return dt.datetime.now(dt.UTC)
 
 
 def _origin(env: KokoroEnv, keys: tuple[str, ...]) -> Origin:

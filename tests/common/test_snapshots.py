@@ -31,7 +31,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
     paths = st.lists(st.sampled_from(sorted(objects)), min_size=1, unique=True).map(tuple)
     return Snapshot(
         part=draw(st.sampled_from(Part)), milestone=draw(st.integers(69, 300)), bucket=draw(TEXTS),
-        created=draw(st.datetimes(timezones=st.just(dt.UTC))).replace(microsecond=0),
+        created=draw(st.datetimes(timezones=st.just(dt.UTC))),
         state=State(objects=objects, pointers=draw(paths), replaced=draw(paths)),
         origin=Origin(
             job=draw(TEXTS), branch=draw(TEXTS), commit=draw(TEXTS), inputs=draw(WORDS),

@@ -58,6 +58,12 @@ def test_what_nobody_needs_leaves_the_index_now_and_the_bucket_an_hour_later(des
     assert len(left) == 5 * 1 + 2  # images.json of each; index.json is the same in all of them
 
 
+def test_what_was_made_live_later_is_newer(desk: Desk) -> None:
+    """Also when all was done within a second."""
+    all_of_them = folders(desk.half.staging.bucket)
+    assert [serial_in(each) for each in desk.half.live.all()] == [all_of_them[number] for number in (3, 2, 0)]
+
+
 def test_why_each_stays(desk: Desk) -> None:
     staging, live = desk.prune(keep=2, older_than=2 * DAY)
     assert [list(why) for _each, why in staging.kept] == [

@@ -61,7 +61,7 @@ def packages_test(session: nox.Session) -> None:
 def flow_test(session: nox.Session) -> None:
     """The whole continuous flow, its published repository and images used by real clients, and killed runs."""
     install(session)
-    session.run("pytest", "-m", "flow and not incus", *session.posargs, interrupt_timeout=CLEANUP)
+    session.run("pytest", *BOTH_PROCESSORS, "-m", "flow and not incus", *session.posargs, interrupt_timeout=CLEANUP)
 
 
 @nox.session(default=False)

@@ -6,12 +6,14 @@ from pathlib import Path
 
 from common import tools
 from common.files import ROOT
+from common.mirror import native_arch
 from common.waiting import wait_until
 
 BRANCH = "release-R72-11316.B"
 # The README's first command, and where it leaves what it made.
 FLOW = ("invoke", "continuous", "--branch", BRANCH, "--release", "bookworm")
 JOBS = ROOT / "out" / "jobs" / "cros-containers" / "crostini-guest" / "72"
+IMAGES = [f"lxd/bookworm/{native_arch()}/{kind}" for kind in ("default", "test")]
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from common.rootfs import Recipe, install, make_tar
 from lxd import guest
 from lxd import pack as packing
 from lxd.image_types import Layer
+from lxd.keystore import date_certificates
 from lxd.pack import pack
 
 # dpkg need not wait for the disk after each package: 128 s instead of 160 s on a loaded machine. The hook takes itself
@@ -92,6 +93,7 @@ def add_layer(inputs: Inputs, stack: Stack, layer: Layer, ours: Collection[Versi
     Raises:
         NetworkError: the mirror lacks a file, which is named, or does not answer.
         DiskFullError, CommandError: from mmdebstrap.
+        ArtifactError: Java's certificates are in a form that we do not know.
     """
     non_free = [inputs.mirror.source(inputs.release, "non-free")] if layer.non_free else []
     if non_free and not inputs.mirror.has(inputs.release, "non-free", inputs.arch):
@@ -128,6 +130,7 @@ def add_layer(inputs: Inputs, stack: Stack, layer: Layer, ours: Collection[Versi
         # mmdebstrap leaves what it needed of /dev.
         for path in (root.path / "dev").iterdir():
             tools.run(["rm", "-rf", path])
+        date_certificates(root.path, epoch=inputs.epoch)
         return root
 
     return with_retries(add, f"Make {inputs.release} {inputs.arch}")

@@ -35,6 +35,7 @@ APPLICATIONS = {
     "emacs": "emacs --batch --eval '(princ (* 6 7))' | grep --quiet 42",
     "gedit": "gedit --version",
     "java": "java -version",
+    "keytool": "keytool -list -cacerts -storepass changeit | grep --quiet trustedCertEntry",
 }
 # As Tast runs them: as nobody in particular, in a directory of their own, from a home that can be written to.
 _PLACE = "place=$(mktemp -d); trap 'rm -r $place' EXIT; cd $place; export HOME=$place\n"
@@ -82,7 +83,7 @@ def samba_has_its_workgroup(guest: Guest) -> None:
 
 @check(Situation.BARE, types=[APP_TEST])
 def applications_work(guest: Guest) -> None:
-    """emacs, gedit and Java work."""
+    """emacs, gedit and Java work, and Java has certificates."""
     wrong, details = _broken(guest, APPLICATIONS)
     fail_for(wrong, details=details)
 

@@ -21,6 +21,7 @@ from common.tast_suites import Suite
 FORMAT = 1
 NOTE = "release_run.json"  # what `invoke tast-run` leaves in the result directory
 _STAMP = "%Y-%m-%dT%H:%M:%SZ"
+AHEAD = dt.timedelta(minutes=5)  # what the clocks of two machines may be apart
 _LISTED = 10  # tests that failed, by name; the document has all of them
 _HINT = "run the suite again"
 
@@ -106,7 +107,16 @@ def read_note(folder: Path) -> Note | None:
     return Note.read(path.read_bytes(), str(path)) if path.is_file() else None
 
 
-def judge(results: Results, note: Note | None, *, suite: Suite, snapshot: Snapshot, pins: Pins) -> list[str]:
+def later_than_now(when: dt.datetime, now: dt.datetime) -> str:
+    """The end of a sentence about something that claims to be of later than now; "" where it is not."""
+    if when <= now + AHEAD:
+        return ""
+    return f"{_said(when)}, which is later than now ({_said(now)}): a clock is wrong, or was"
+
+
+def judge(
+    results: Results, note: Note | None, *, suite: Suite, snapshot: Snapshot, pins: Pins, now: dt.datetime
+) -> list[str]:
     """Why a run is not green, a sentence for each reason; nothing where it is.
 
     Args:
@@ -115,15 +125,19 @@ def judge(results: Results, note: Note | None, *, suite: Suite, snapshot: Snapsh
         suite: which suite it should have been.
         snapshot: and of which snapshot.
         pins: what the static data of exactly that snapshot has to be.
+        now: the time; no test can be of later.
     """
     why = [*results.problems, *_of_tests(results.tests), *_of_required(results.tests, suite)]
     before = [test for test in results.tests if test.start < snapshot.created]
     if before:
         first = min(before, key=lambda test: test.start)
         why.append(
-            f"{first.name} began on {first.start:%Y-%m-%d %H:%M:%S} UTC, before the snapshot was published "
-            f"({snapshot.created.astimezone(dt.UTC):%Y-%m-%d %H:%M:%S} UTC): these results are older than it"
+            f"{first.name} began on {_said(first.start)}, before the snapshot was published "
+            f"({_said(snapshot.created)}): these results are older than it"
         )
+    last = max(((test.end or test.start, test.name) for test in results.tests), default=(now, ""))
+    if said := later_than_now(last[0], now):
+        why.append(f"{last[1]} is of {said}")
     return [*why, *_of_note(note, suite, snapshot, pins)]
 
 
@@ -224,7 +238,7 @@ class Evidence:
             host=note.host if note else "",
             pins=note.pins if note else {},
             tests=tuple((test.name, test.outcome.value, _first_of(test)) for test in results.tests),
-            why=tuple(judge(results, note, suite=suite, snapshot=snapshot, pins=pins)),
+            why=tuple(judge(results, note, suite=suite, snapshot=snapshot, pins=pins, now=now)),
             files={**results.files, **noted},
         )
 
@@ -283,13 +297,18 @@ class Evidence:
                 raise ArtifactError(f"{where} is no evidence of format {FORMAT}", hint=_HINT)
 
 
-def missing_for(suites: Iterable[Suite], evidence: Iterable[Evidence], snapshot: str) -> list[str]:
+def missing_for(
+    suites: Iterable[Suite], evidence: Iterable[Evidence], snapshot: str, *, now: dt.datetime
+) -> list[str]:  # fmt: skip
     """Why a snapshot may not go live yet: of each gating suite the newest evidence about it has to be green.
+
+    What claims to be of later than now would be the newest until then, whatever else is recorded: it is not green.
 
     Args:
         suites: those of tast.toml.
         evidence: documents whose signatures were verified.
         snapshot: the snapshot's id; evidence about others does not count.
+        now: the time.
     """
     newest: dict[str, Evidence] = {}
     for each in sorted(evidence, key=lambda each: each.recorded):
@@ -297,12 +316,23 @@ def missing_for(suites: Iterable[Suite], evidence: Iterable[Evidence], snapshot:
             newest[each.suite] = each
     why = []
     for suite in suites:
-        if suite.gates and suite.name not in newest:
+        if not suite.gates:
+            continue
+        last = newest.get(suite.name)
+        if last is None:
             why.append(f"{suite.name}: there is no evidence")
-        elif suite.gates and not newest[suite.name].green:
-            why.append(f"{suite.name}: not green on {newest[suite.name].recorded:%Y-%m-%d %H:%M} UTC: "
-                       f"{newest[suite.name].why[0]}")  # fmt: skip
+        elif said := later_than_now(last.recorded, now):
+            why.append(f"{suite.name}: the evidence {last.name} is of {said}; remove it, and record the run again")
+        elif said := later_than_now(last.ended or last.recorded, now):
+            why.append(f"{suite.name}: the tests of {last.name} ended on {said}; run them again")
+        elif not last.green:
+            why.append(f"{suite.name}: not green on {last.recorded:%Y-%m-%d %H:%M} UTC: {last.why[0]}")
     return why
+
+
+def _said(when: dt.datetime) -> str:
+    """A time as people read it; all that are read or made here are UTC."""
+    return f"{when:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _first_of(test: Result) -> str:

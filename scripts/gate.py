@@ -1,10 +1,11 @@
 """Whether a snapshot may go live: what its evidence says, all of it verified."""
 
+import datetime as dt
 from collections.abc import Iterator, Sequence
 
 from common.documents import parse, verify_document
 from common.errors import ArtifactError, SigningError
-from common.evidence import Evidence, missing_for
+from common.evidence import Evidence, later_than_now, missing_for
 from common.snapshot_store import Signed, SnapshotStore
 from common.snapshots import Snapshot, Snapshots
 from common.tast_suites import Suite
@@ -20,6 +21,9 @@ def why_not(snapshots: Snapshots, snapshot: Snapshot, suites: Sequence[Suite]) -
         suites: of tast.toml; those that gate have to be green.
     """
     why: list[str] = []
+    now = dt.datetime.now(dt.UTC)
+    if said := later_than_now(snapshot.created, now):
+        why.append(f"it was published on {said}; no test of it can be newer: publish something new")
     keyring = snapshots.keyring()
     try:
         verify_document(snapshot.write(), snapshots.signature(snapshot.id), keyring, where=f"{snapshot.id}.json")
@@ -32,7 +36,7 @@ def why_not(snapshots: Snapshots, snapshot: Snapshot, suites: Sequence[Suite]) -
         why.append(err.what)
     booted = [each for each in documents if isinstance(each, BootChecks)]
     tests = [each for each in documents if isinstance(each, Evidence)]
-    return [*why, *_of_boots(booted, snapshot), *missing_for(suites, tests, snapshot.id)]
+    return [*why, *_of_boots(booted, snapshot), *missing_for(suites, tests, snapshot.id, now=now)]
 
 
 def evidence_of(snapshots: SnapshotStore, snapshot: str, keyring: bytes) -> list[BootChecks | Evidence]:

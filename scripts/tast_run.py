@@ -82,7 +82,8 @@ def run(
     write_atomically(place / NOTE, note.write())
     with _worktree(checkout, pins) as tree:
         run_tast(command(wanted, host, results=place, workspace=str(tree)), wanted, _record(note, place))
-    why = judge(read_results(place), note, suite=wanted, snapshot=found, pins=pins)
+    now = dt.datetime.now(dt.UTC)
+    why = judge(read_results(place), note, suite=wanted, snapshot=found, pins=pins, now=now)
     if why:
         raise CheckFailedError(f"suite {suite!r} is not green", details="\n".join(why), hint=_record(note, place))
     print(f"{suite} is green; {_record(note, place)}")

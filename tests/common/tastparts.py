@@ -12,6 +12,7 @@ from common.tast_results import RESULTS, STREAMED
 from common.tast_suites import Source, Suite
 
 CREATED = dt.datetime(2026, 11, 26, 9, 0, tzinfo=dt.UTC)
+NOW = CREATED + dt.timedelta(hours=3, microseconds=7)
 NEVER = "0001-01-01T00:00:00Z"
 ID = "ab" * 32
 FILE = "crostini_test_container_metadata_bookworm_amd64.tar.xz.external"

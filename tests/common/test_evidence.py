@@ -14,14 +14,13 @@ from common.evidence import NOTE, Evidence, Note, judge, missing_for, read_note
 from common.external import Pin
 from common.files import sha256_of
 from common.tast_results import RESULTS, STREAMED, read_results
-from tests.common.tastparts import CREATED, FILE, ID, NEVER, PFQ, PINS, SNAPSHOT, error, leave, note, record
+from tests.common.tastparts import FILE, ID, NEVER, NOW, PFQ, PINS, SNAPSHOT, error, leave, note, record
 
-NOW = CREATED + dt.timedelta(hours=3, microseconds=7)
 OTHER = Pin(url="gs://cros-containers-staging/72/images/y/lxd.tar.xz", size=684, sha256="1" * 64)
 
 
 def why(folder: Path) -> list[str]:
-    return judge(read_results(folder), read_note(folder), suite=PFQ, snapshot=SNAPSHOT, pins=PINS)
+    return judge(read_results(folder), read_note(folder), suite=PFQ, snapshot=SNAPSHOT, pins=PINS, now=NOW)
 
 
 def test_a_run_in_which_all_passed_is_green(tmp_path: Path) -> None:
@@ -151,12 +150,52 @@ def test_what_a_snapshot_still_misses(tmp_path: Path) -> None:
     bvt = replace(PFQ, name="bvt-cq", gates=False)
     green = evidence(tmp_path, [record()])
     red = replace(green, why=("crostini.Basic failed: x", "more"), recorded=NOW + dt.timedelta(days=1))
-    assert missing_for([bvt, PFQ], [], ID) == ["pfq: there is no evidence"]
-    assert missing_for([bvt, PFQ], [green], ID) == []
-    assert missing_for([bvt, PFQ], [green], "cd" * 32) == ["pfq: there is no evidence"]
-    said = ["pfq: not green on 2026-11-27 12:00 UTC: crostini.Basic failed: x"]
-    assert missing_for([bvt, PFQ], [red, green], ID) == said
-    assert missing_for([bvt, PFQ], [red, replace(green, recorded=NOW + dt.timedelta(days=2))], ID) == []
+    later = NOW + dt.timedelta(days=2)
+
+    def missing(*documents: Evidence, snapshot: str = ID) -> list[str]:
+        return missing_for([bvt, PFQ], documents, snapshot, now=later)
+
+    assert missing() == ["pfq: there is no evidence"]
+    assert missing(green) == []
+    assert missing(green, snapshot="cd" * 32) == ["pfq: there is no evidence"]
+    assert missing(red, green) == ["pfq: not green on 2026-11-27 12:00 UTC: crostini.Basic failed: x"]
+    assert missing(red, replace(green, recorded=later)) == []
+
+
+@pytest.mark.parametrize(
+    ("minutes", "said"),
+    [
+        (4, ""),
+        (6, "crostini.Sync is of 2026-11-26 12:06:00 UTC, which is later than now (2026-11-26 12:00:00 UTC): "),
+    ],
+)
+@pytest.mark.parametrize("what", ["start", "end"])
+def test_a_run_that_claims_to_be_of_later_than_now(tmp_path: Path, what: str, minutes: int, said: str) -> None:
+    when = (NOW + dt.timedelta(minutes=minutes)).isoformat()
+    changes = {"start": when, "end": NEVER, "skipReason": "no dlc"} if what == "start" else {"end": when}
+    leave(tmp_path, [record(), {**record("crostini.Sync"), **changes}])
+    note(tmp_path)
+    assert [sentence.startswith(said) for sentence in why(tmp_path)] == ([True] if said else []), why(tmp_path)
+
+
+@pytest.mark.parametrize("is_green", [True, False])
+def test_evidence_that_claims_to_be_of_later_than_now(tmp_path: Path, is_green: bool) -> None:
+    green = evidence(tmp_path, [record()])
+    ahead = replace(green, recorded=NOW + dt.timedelta(days=400), why=() if is_green else ("it failed",))
+    ended = replace(green, ended=NOW + dt.timedelta(days=400))
+    for others in ((), (green,)):  # whatever was recorded since
+        [sentence] = missing_for([PFQ], [ahead, *others], ID, now=NOW)
+        assert sentence == (
+            "pfq: the evidence pfq-20271231T120000Z is of 2027-12-31 12:00:00 UTC, which is later than now "
+            "(2026-11-26 12:00:00 UTC): a clock is wrong, or was; remove it, and record the run again"
+        )
+    [sentence] = missing_for([PFQ], [ended], ID, now=NOW)
+    assert sentence.startswith(f"pfq: the tests of {ended.name} ended on 2027-12-31 12:00:00 UTC, which is later")
+    assert missing_for([PFQ], [replace(green, recorded=NOW + dt.timedelta(minutes=4))], ID, now=NOW) == []
+    # a day later than it claims to be, it counts as what it says
+    assert missing_for([PFQ], [ahead], ID, now=NOW + dt.timedelta(days=401)) == (
+        [] if is_green else ["pfq: not green on 2027-12-31 12:00 UTC: it failed"]
+    )
 
 
 def test_a_note_says_what_was_written(tmp_path: Path) -> None:

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from common.errors import ArtifactError, ReleaseError, UsageError
 from common.evidence import judge
 from common.tast_results import RESULTS, RUN_ERROR, STREAMED, Outcome, read_results
-from tests.common.tastparts import NEVER, PFQ, PINS, SNAPSHOT, error, leave, note, record
+from tests.common.tastparts import NEVER, NOW, PFQ, PINS, SNAPSHOT, error, leave, note, record
 
 WHOLE = [record(), record("crostini.Sync", skipReason="missing SoftwareDeps: dlc", minute=61)]
 UNHURRIED = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
 
 
 def green(folder: Path) -> bool:
-    return not judge(read_results(folder), note(folder), suite=PFQ, snapshot=SNAPSHOT, pins=PINS)
+    return not judge(read_results(folder), note(folder), suite=PFQ, snapshot=SNAPSHOT, pins=PINS, now=NOW)
 
 
 def test_a_whole_run(tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
 """What `invoke staged` says of a desk's staging."""
 
+import datetime as dt
 from pathlib import Path
 
 import pytest
 
-from common.errors import UsageError
+from common.errors import GateError, UsageError
 from common.snapshots import Part
 from scripts import staged
 from scripts.promote import How, run
@@ -38,6 +39,21 @@ def test_what_is_staged_what_is_new_and_why_it_may_not_go_live(
     assert apt[at + 1] == "      pfq: there is no evidence"
     assert apt[at + 2 :] == [f"  {first} 0 min old (live)", apt[at + 3], "    may go live"]
     assert apt[at + 3].startswith("    the first one: ")
+
+
+def test_a_snapshot_that_claims_to_be_of_later_than_now(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tomorrow = dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
+    monkeypatch.setattr("kokoro.attest.now", lambda: tomorrow)
+    publish(tmp_path, "72.1")
+    make_green(tmp_path)
+    sentence = f"it was published on {tomorrow:%Y-%m-%d %H:%M:%S} UTC, which is later than now ("
+    assert [line.strip().startswith(sentence) for line in lines(tmp_path, capsys)].count(True) == 3
+    for part in Part:
+        with pytest.raises(GateError, match="may not go live") as refused:
+            run(part, milestone=72, snapshot="", how=How(out=str(tmp_path), who="me"))
+        assert sentence in refused.value.details
 
 
 def test_what_differs_between_two_snapshots(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -112,6 +112,17 @@ def test_an_interrupted_run_is_attached_as_what_it_is(
     assert only_evidence(store, made).why == ("results.json is missing: the run was interrupted",)
 
 
+def test_a_device_whose_clock_is_ahead(
+    recorded: Recorded, tmp_path: Path, store: SnapshotStore, made: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tomorrow = (dt.datetime.now(dt.UTC) + dt.timedelta(days=1)).isoformat()
+    results(tmp_path / "results", store, made, record(start=tomorrow, end=tomorrow))
+    recorded()
+    assert "pfq: not green (1 passed)\n  crostini.Basic is of 2" in capsys.readouterr().out
+    [sentence] = only_evidence(store, made).why
+    assert "later than now" in sentence
+
+
 def test_results_of_another_snapshot_are_not_green(
     recorded: Recorded, tmp_path: Path, store: SnapshotStore, made: str, out: Path
 ) -> None:
@@ -182,7 +193,7 @@ def test_evidence_is_verified_and_of_this_snapshot(
     keyring = (out / "gs" / "cros-containers-staging" / KEYRING).read_bytes()
     [evidence] = evidence_of(store, made, keyring)
     assert isinstance(evidence, Evidence)
-    assert missing_for([find_suite("pfq")], [evidence], made) == []
+    assert missing_for([find_suite("pfq")], [evidence], made, now=evidence.recorded) == []
     [signed] = store.evidence(made).values()
     other = snapshot(publish(out, day=1))
     store.attach_evidence(other, evidence.name, signed.content, signed.signature)

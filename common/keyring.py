@@ -71,6 +71,11 @@ def throwaway_key(keys_dir: Path, name: str = ARCHIVE) -> ThrowawayKey:
     return key
 
 
+def has_key(keys_dir: Path, name: str = ARCHIVE) -> bool:
+    """Whether `throwaway_key` has made that one already."""
+    return (keys_dir / name).is_dir()
+
+
 def refuse_throwaway(keyring: Path, what: str) -> None:
     """See that no key of a desk run is in the keyring of what everybody is going to get.
 

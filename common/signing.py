@@ -184,16 +184,32 @@ def _exported(home: Path, fingerprints: Sequence[str]) -> str:
     return tools.capture([*call, "--export", *fingerprints], timeout=TIMEOUT)
 
 
-def check_public_keys(keyring: bytes, where: str) -> None:
+def check_public_keys(keyring: bytes, where: str) -> tuple[str, ...]:
     """See that a keyring is, byte for byte, what `Signer.public_keys` gives: much in armour means nothing.
+
+    Returns:
+        the fingerprints of its keys.
 
     Raises:
         SigningError: it is not.
     """
+    found, exported = _united(keyring)
+    if exported != keyring:
+        raise SigningError(f"{where} is not as it was published", hint=_HINT)
+    return found
+
+
+def united_keyrings(*keyrings: bytes) -> bytes:
+    """All keys of some keyrings, in their order, as `Signer.public_keys` gives them; none where there are none."""
+    return _united(*keyrings)[1]
+
+
+@functools.lru_cache(maxsize=16)
+def _united(*keyrings: bytes) -> tuple[tuple[str, ...], bytes]:
     with homedir() as home:
-        found = _gpg(home).import_keys(keyring).fingerprints
-        if not found or _exported(home, list(dict.fromkeys(found))).encode() != keyring:
-            raise SigningError(f"{where} is not as it was published", hint=_HINT)
+        imported = [each for keyring in keyrings if keyring for each in _gpg(home).import_keys(keyring).fingerprints]
+        found = tuple(dict.fromkeys(imported))
+        return found, _exported(home, found).encode() if found else b""
 
 
 def _gpg(home: Path) -> gnupg.GPG:

@@ -7,6 +7,7 @@ of the objects that a later publication replaces, so that a snapshot can be put 
 
 import datetime as dt
 import hashlib
+import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,16 +20,20 @@ from common.documents import canonical, parse, sign_document
 from common.errors import ArtifactError, ConflictError, SigningError, UsageError
 from common.milestones import object_name
 from common.parallel import in_parallel
+from common.publication import seen
 from common.shown import Object, State
-from common.signing import Signer
+from common.signing import Signer, check_public_keys, united_keyrings
 from common.snapshot_store import STATEMENT, SnapshotStore
 from common.sweep import spare
+
+log = logging.getLogger(__name__)
 
 FOLDER = "snapshots"
 KEYRING = f"{FOLDER}/keyring.asc"
 PROVENANCE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "tag:cros-container-guest-tools,2026:snapshot/v1"
 SHORT = 12  # digits of an id that people see; four are enough to name one
+_ATTEMPTS = 5
 _ID = re.compile(r"[0-9a-f]{64}")
 _HINT = "restore the object's last good version; ./run invoke verify names all that is wrong"
 
@@ -298,18 +303,48 @@ class Snapshots(SnapshotStore):
         return held
 
     def publish_keyring(self, signer: Signer, *, publisher: str) -> None:
-        """Publish the public keys that what is below snapshots/ is signed with."""
-        name = object_name(self.milestone, KEYRING)
-        self.bucket.upload(signer.public_keys().encode(), name, kind=Kind.POINTER, publisher=publisher)
+        """Add the signer's public keys to those that are published, which stay: what they signed is still verified.
 
-    def keyring(self) -> bytes:
-        """The public keys that what is below snapshots/ is signed with. SigningError: none are published."""
+        A damaged keyring is left to who can restore it; it holds nothing up, and `verify` names it.
+
+        Raises:
+            ConflictError: others are faster, again and again.
+        """
         name = object_name(self.milestone, KEYRING)
-        held = self.bucket.read(name)
-        if held is None:
+        for attempt in range(1, _ATTEMPTS + 1):
+            old, generation = seen(self.bucket, name)
+            try:
+                if old:
+                    check_public_keys(old, f"{self.bucket.url}/{name}")
+            except SigningError as err:
+                log.warning("%s; restore its last good version, or remove it and publish again", err.what)
+                return
+            content = united_keyrings(old, signer.public_keys().encode())
+            try:
+                self.bucket.upload(
+                    content, name, kind=Kind.POINTER, if_generation=generation, publisher=publisher
+                )  # fmt: skip
+            except ConflictError:
+                if attempt == _ATTEMPTS:
+                    raise
+                continue
+            return
+
+    def keyring(self, *, missing: bytes | None = None) -> bytes:
+        """The public keys that what is below snapshots/ is signed with.
+
+        Args:
+            missing: what to give where none are published.
+
+        Raises:
+            SigningError: none are published, and nothing stands for them.
+        """
+        name = object_name(self.milestone, KEYRING)
+        content = seen(self.bucket, name)[0] or missing
+        if content is None:
             raise SigningError(f"{self.bucket.url}/{name} is missing: nobody can verify a snapshot",
                                hint="publish to staging: that writes it")  # fmt: skip
-        return held.content
+        return content
 
     def _whole(self, snapshot: str) -> Snapshot:
         name = self._name(f"{snapshot}.json")

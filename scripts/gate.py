@@ -12,19 +12,19 @@ from common.tast_suites import Suite
 from lxd.bootchecks import NAME, BootChecks
 
 
-def why_not(snapshots: Snapshots, snapshot: Snapshot, suites: Sequence[Suite]) -> list[str]:
+def why_not(snapshots: Snapshots, snapshot: Snapshot, suites: Sequence[Suite], keyring: bytes) -> list[str]:
     """Why a snapshot may not go live, a sentence for each reason; nothing where it may.
 
     Args:
         snapshots: where it is.
         snapshot: which.
         suites: of tast.toml; those that gate have to be green.
+        keyring: the keys that are believed, armoured.
     """
     why: list[str] = []
     now = dt.datetime.now(dt.UTC)
     if said := later_than_now(snapshot.created, now):
         why.append(f"it was published on {said}; no test of it can be newer: publish something new")
-    keyring = snapshots.keyring()
     try:
         verify_document(snapshot.write(), snapshots.signature(snapshot.id), keyring, where=f"{snapshot.id}.json")
     except SigningError as err:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from common.errors import SigningError
-from common.keyring import ATTESTATION, throwaway_key
+from common.keyring import ATTESTATION, has_key, throwaway_key
 from common.signing import Signer, homedir, import_secret_keys
 from common.store import Storage, parse_storage
 from kokoro import keystore
@@ -33,3 +33,15 @@ def attestation_signer(keys: str, out: str, storage: str) -> Iterator[Signer]:
     with homedir() as home:
         secret = throwaway_key(out_directory(out) / "keys", ATTESTATION).secret
         yield Signer(home, import_secret_keys(home, [secret]))
+
+
+def own_keys(keys: str, out: str, storage: str) -> bytes:
+    """The public keys of who signs, armoured; b"" where nobody does: no key is named, and no desk has made its own.
+
+    Arguments and errors: see `attestation_signer`.
+    """
+    desk = parse_storage(storage) is Storage.DIRECTORY and has_key(out_directory(out) / "keys", ATTESTATION)
+    if not (keys or desk):
+        return b""
+    with attestation_signer(keys, out, storage) as signer:
+        return signer.public_keys().encode()

@@ -18,7 +18,7 @@ from common.tast_suites import load
 from kokoro.attest import now
 from lxd import release as images
 from lxd.state import recorded
-from scripts.keys import attestation_signer
+from scripts.keys import attestation_signer, own_keys
 from scripts.releases import Gate, Half
 from scripts.resign import signed_anew
 
@@ -122,7 +122,7 @@ def gate_of(half: Half, how: How) -> Gate:
     container = half if half.part is Part.CONTAINER else Half.open(
         Part.CONTAINER, half.milestone, out=how.out, storage=how.storage
     )  # fmt: skip
-    return Gate(tuple(load().values()), container.staging)
+    return Gate(tuple(load().values()), container.staging, own_keys(how.keys, how.out, how.storage))
 
 
 def promote(half: Half, chosen: Snapshot, why: list[str], how: How) -> Iterator[str]:

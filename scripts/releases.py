@@ -10,6 +10,7 @@ from common.errors import ArtifactError, UsageError
 from common.ledger import Action, Entry, Ledger
 from common.milestones import folder_of, object_name
 from common.shown import State
+from common.signing import united_keyrings
 from common.snapshots import SHORT, Part, Snapshot, Snapshots
 from common.store import open_bucket
 from common.tast_suites import Suite
@@ -119,10 +120,17 @@ class Half:
 
 @dataclass(frozen=True)
 class Gate:
-    """What decides about a half: the suites, and the images of staging, which stand for the repository in them."""
+    """What decides about a half.
+
+    Attributes:
+        suites: those of tast.toml.
+        images: of staging, which stand for the repository in them.
+        own: the public keys of who asks, armoured; b"" where there are none.
+    """
 
     suites: Sequence[Suite]
     images: Snapshots
+    own: bytes = b""
 
     def why_not(self, half: Half, snapshot: Snapshot) -> list[str]:
         """Why a snapshot of staging may not go live; nothing where it may.
@@ -130,11 +138,19 @@ class Gate:
         Tast runs on images: for a repository, it is images built from exactly that one which have to be green.
         """
         if half.part is Part.CONTAINER:
-            return why_not(half.staging, snapshot, self.suites)
+            return why_not(half.staging, snapshot, self.suites, self._believed(half, half.staging))
         built = snapshot.origin.inputs.get(_REPOSITORY, "")
         images = [each for each in self.images.all() if built and built in each.origin.inputs.values()]
-        found = [why_not(self.images, each, self.suites) for each in images]
-        own = why_not(half.staging, snapshot, ())
+        found = [why_not(self.images, each, self.suites, self._believed(half, self.images)) for each in images]
+        own = why_not(half.staging, snapshot, (), self._believed(half, half.staging))
         if not found:
             return [*own, "no images of staging were built from this repository"]
         return [*own, *min(found, key=len)]
+
+    def _believed(self, half: Half, staging: Snapshots) -> bytes:
+        """The keys whose signatures count.
+
+        For who has a key, and so can promote: that one, and those of who promoted before. A key that somebody adds to
+        staging lets nothing go live. Who has none only looks, and takes what is published.
+        """
+        return united_keyrings(half.live.keyring(missing=b""), self.own) if self.own else staging.keyring()

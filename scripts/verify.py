@@ -55,7 +55,7 @@ def check(half: Half, snapshots: Snapshots) -> Iterator[str]:
         return
     try:
         keyring = snapshots.keyring()
-        check_public_keys(keyring, f"{snapshots.url}/{KEYS}")
+        keys = check_public_keys(keyring, f"{snapshots.url}/{KEYS}")
     except ReleaseError as err:
         yield err.what
         return
@@ -84,7 +84,7 @@ def check(half: Half, snapshots: Snapshots) -> Iterator[str]:
             yield from _archive(snapshots, snapshot)
     if snapshots is half.live:
         yield from _ledger(half, shown, keyring)
-    print(f"{snapshots.url}: {len(found)} snapshots, {len(objects)} objects")
+    print(f"{snapshots.url}: {len(found)} snapshots, {len(objects)} objects; signed with {', '.join(keys)}")
 
 
 def _signature(snapshots: Snapshots, snapshot: Snapshot, keyring: bytes) -> Iterator[str]:

@@ -11,7 +11,16 @@ import pytest
 from common import tools
 from common.errors import SigningError
 from common.files import ROOT, secret_parent
-from common.signing import Signer, good_signatures, homedir, import_secret_keys, keys_in, verify
+from common.signing import (
+    Signer,
+    check_public_keys,
+    good_signatures,
+    homedir,
+    import_secret_keys,
+    keys_in,
+    united_keyrings,
+    verify,
+)
 from common.waiting import wait_until
 from tests.common.aptparts import make_key
 
@@ -194,6 +203,27 @@ def test_text_outside_of_the_signature(signer: Signer, tmp_path: Path, before: b
     path.write_bytes(before + signer.clear_sign(b"Origin: Google\n") + behind)
     with pytest.raises(SigningError, match="text outside of what is signed"):
         verify(path, keyring(signer, tmp_path))
+
+
+def test_keyrings_are_united_in_the_form_of_one(signer: Signer, tmp_path: Path) -> None:
+    with homedir() as other:
+        both = [make_key(tmp_path / name, *ED25519, name=name) for name in ("b", "c")]
+        second = Signer(other, import_secret_keys(other, both))
+        first, more = signer.public_keys().encode(), second.public_keys().encode()
+    united = united_keyrings(first, more)
+    assert check_public_keys(united, "it") == (*signer.fingerprints, *second.fingerprints)
+    assert united_keyrings(united, more) == united_keyrings(united) == united
+    assert united_keyrings(b"", first) == first
+    assert united_keyrings() == united_keyrings(b"") == b""
+
+
+def test_a_key_that_lives_longer_now_is_the_longer_one_in_a_united_keyring(home: Path, tmp_path: Path) -> None:
+    signer = Signer(home, import_secret_keys(home, [make_key(tmp_path, *ED25519, "Expire-Date: 2y")]))
+    before = signer.public_keys().encode()
+    gpg(home, "--quick-set-expire", signer.fingerprints[0], "3y")
+    after = signer.public_keys().encode()
+    assert before != after
+    assert united_keyrings(before, after) == after
 
 
 def test_no_keyring(signer: Signer, tmp_path: Path) -> None:

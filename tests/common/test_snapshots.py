@@ -3,15 +3,18 @@
 import contextlib
 import datetime as dt
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.bucket import Kind
+from common.bucket import Kind, Source, Uploaded
 from common.bucket_directory import DirectoryBucket
+from common.documents import sign_document, verify_document
 from common.errors import ArtifactError, ConflictError, UsageError
 from common.keyring import ATTESTATION, throwaway_key
 from common.shown import Object, Pointer, State, settled
@@ -105,6 +108,47 @@ def test_snapshots_in_a_bucket(tmp_path: Path) -> None:
     damaged: list[ArtifactError] = []
     assert [each.id for each in store.all(damaged.append)] == [second.id]
     assert "not what its name says" in damaged[0].what
+
+
+class Meanwhile(DirectoryBucket):
+    """A bucket into which somebody else uploads something just before we do, so many times."""
+
+    def __init__(self, root: Path, others: list[Callable[[], None]]) -> None:
+        super().__init__(root)
+        self.others = others
+
+    def upload(self, source: Source, name: str, **more: Any) -> Uploaded:  # noqa: ANN401
+        if self.others:
+            self.others.pop()()
+        return super().upload(source, name, **more)
+
+
+def test_keys_that_are_added_at_once_are_all_published(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        homes = [stack.enter_context(homedir()) for _ in range(2)]
+        keys = [throwaway_key(tmp_path / f"keys{number}", ATTESTATION) for number in range(2)]
+        ours, theirs = (
+            Signer(home, import_secret_keys(home, [key.secret])) for home, key in zip(homes, keys, strict=True)
+        )
+        plain = Snapshots(DirectoryBucket(tmp_path / "b"), 72)
+        others = [lambda: plain.publish_keyring(theirs, publisher="them")]
+        Snapshots(Meanwhile(tmp_path / "b", others), 72).publish_keyring(ours, publisher="us")
+        for signer in (theirs, ours):  # again, and nothing changes
+            before = plain.bucket.stat("72/snapshots/keyring.asc")
+            plain.publish_keyring(signer, publisher="them")
+            assert plain.bucket.stat("72/snapshots/keyring.asc") == before
+            verify_document(b"{}", sign_document(b"{}", signer), plain.keyring(), where="it")
+        plain.bucket.delete("72/snapshots/keyring.asc")
+        plain.publish_keyring(theirs, publisher="them")
+
+        def renew() -> None:
+            have = plain.bucket.stat("72/snapshots/keyring.asc")
+            assert have is not None
+            plain.bucket.renew(have.name, if_generation=have.generation, publisher="them")
+
+        others += [renew] * 5
+        with pytest.raises(ConflictError, match="'them'"):
+            Snapshots(Meanwhile(tmp_path / "b", others), 72).publish_keyring(ours, publisher="us")
 
 
 def at(generation: int, claimed_by: str = "") -> dict[str, Pointer]:

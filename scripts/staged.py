@@ -4,10 +4,12 @@ import datetime as dt
 from collections.abc import Collection, Iterator
 
 from common.errors import ArtifactError, UsageError
-from common.snapshots import Part, Snapshot
+from common.snapshots import Part, Snapshot, Snapshots
+from lxd.state import recorded
 from scripts.differences import Kept, differences
 from scripts.promote import How, gate_of
 from scripts.releases import Half
+from scripts.verify import UNRECORDED
 
 _SHOWN = 10  # changes by name; the rest is counted
 _BETWEEN = ".."
@@ -24,7 +26,7 @@ def run(*, milestone: int, diff: str, out: str, storage: str) -> None:
         out, storage: where the buckets are, as --out and --storage have it.
 
     Raises:
-        ArtifactError: a snapshot is not what its id says; the others are printed.
+        ArtifactError: a snapshot is not what its id says, or a bucket shows none of them; the others are printed.
         UsageError: there are no such snapshots, or one is of the repository and the other one of the images.
     """
     halves = [Half.open(part, milestone, out=out, storage=storage) for part in Part]
@@ -36,7 +38,7 @@ def run(*, milestone: int, diff: str, out: str, storage: str) -> None:
     for half in halves:
         snapshots = half.staging.all(damaged.append)
         print(f"{half.staging.url}: " + ("" if snapshots else "nothing was recorded"))
-        shown, live = half.staged(), half.sources(half.shown_live())
+        shown, live = _told(half, half.staging, damaged), half.sources(_told(half, half.live, damaged))
         gate = gate_of(half, how)
         for each, before in zip(snapshots, [*snapshots[1:], None], strict=False):
             marks = marks_of(each, shown, live)
@@ -49,6 +51,16 @@ def run(*, milestone: int, diff: str, out: str, storage: str) -> None:
                 print(f"      {sentence}")
     if damaged:
         raise damaged[0]
+
+
+def _told(half: Half, store: Snapshots, damaged: list[ArtifactError]) -> Snapshot | None:
+    """The snapshot that a bucket shows. Where it shows something else, that is said, and the rest is all the same."""
+    try:
+        return _shown(half, store)
+    except ArtifactError as err:
+        print(f"  {err.what}")
+        damaged.append(err)
+        return None
 
 
 def marks_of(snapshot: Snapshot, shown: Snapshot | None, live: Collection[str]) -> list[str]:
@@ -89,7 +101,7 @@ def between(halves: list[Half], diff: str) -> Iterator[str]:
     for half in halves:
         if any(kept and kept.snapshot.part is not half.part for kept in named):
             continue
-        before, after = named[0] or _shown(half, live=True), named[1] or _shown(half, live=False)
+        before, after = named[0] or _kept(half, half.live), named[1] or _kept(half, half.staging)
         yield f"{before or f'{half.live.url}: nothing live'} .. {after or f'{half.staging.url}: nothing staged'}"
         if before and after:
             found = [line for each in differences(before, after) for line in each.lines()]
@@ -110,6 +122,17 @@ def _named(halves: list[Half], word: str) -> Kept | None:
     return found[0]
 
 
-def _shown(half: Half, *, live: bool) -> Kept | None:
-    snapshot = half.shown_live() if live else half.staged()
-    return Kept(half.live if live else half.staging, snapshot) if snapshot else None
+def _kept(half: Half, store: Snapshots) -> Kept | None:
+    snapshot = _shown(half, store)
+    return Kept(store, snapshot) if snapshot else None
+
+
+def _shown(half: Half, store: Snapshots) -> Snapshot | None:
+    """The snapshot that a bucket shows; None where nothing is published. ArtifactError: that is none of them."""
+    state = half.state(store.bucket)
+    found = recorded(store, store.all(), state) if state else None
+    if state and found is None:
+        raise ArtifactError(
+            UNRECORDED.format(store.url), hint=f"./run invoke verify --milestone {half.milestone} says more"
+        )
+    return found

@@ -73,7 +73,7 @@ def check(half: Half, snapshots: Snapshots) -> Iterator[str]:
         if state is not None and shown is None:
             yield UNRECORDED.format(snapshots.url)
     except ReleaseError as err:
-        yield f"{err.what}: {err.details}"
+        yield ": ".join(filter(None, (err.what, err.details)))
     if state and shown:
         visible = _shown(snapshots, shown, state)
         objects |= visible

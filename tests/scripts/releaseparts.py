@@ -3,12 +3,15 @@
 import atexit
 import datetime as dt
 import functools
+import hashlib
+import re
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from common.aptrepo import indices_of
 from common.documents import sign_document
 from common.errors import CheckFailedError
 from common.evidence import Evidence
@@ -134,3 +137,14 @@ def attach(place: Path, snapshots: Snapshots, snapshot: Snapshot, name: str, con
     with homedir() as home:
         signer = Signer(home, import_secret_keys(home, [throwaway_key(place / "keys", ATTESTATION).secret]))
         snapshots.attach_evidence(snapshot.id, name, content, sign_document(content, signer))
+
+
+def clients_find(objects: Mapping[str, bytes]) -> None:
+    """See that a bucket has what clients of a repository ask for: indices by their hashes, and what these name."""
+    for name in (name for name in objects if name.endswith("/InRelease")):
+        for index in indices_of(objects[name].decode()):
+            copy = objects.get(f"{name.rpartition('/')[0]}/{index.by_hash}", b"")
+            assert hashlib.sha256(copy).hexdigest() == index.sha256, f"{name}: {index.path}"
+            if index.path.endswith("/Packages"):
+                files = re.findall(r"^Filename: (.*)$", copy.decode(), re.MULTILINE)
+                assert [file for file in files if f"72/{file}" not in objects] == [], name

@@ -2,10 +2,14 @@
 
 Each example hits one request of one command with one fault. What the command does about it is try again, or refuse with
 a sentence; the same command then completes.
+
+FAULTY_REQUESTS=300 looks at so many combinations of a request and a fault; three of each command without it.
 """
 
 import gc
+import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,17 +25,17 @@ from common.shown import State
 from common.snapshots import Part
 from common.store import Store
 from kokoro.env import KokoroEnv
-from scripts import promote, rollback, verify
+from scripts import history, promote, rollback, staged, verify
 from scripts.promote import How
 from scripts.releases import LIVE, STAGING
 from tests.common.buckets import EMULATOR_VARIABLE, strict
 from tests.common.gcs_stand_in import Fault, Object, Storage
-from tests.scripts.releaseparts import BUILDS, half, job_of, made, make_green, publish
+from tests.scripts.releaseparts import BUILDS, clients_find, half, job_of, made, make_green, publish
+from tests.scripts.releaseparts import staged as staged_in
 
 # The library leaves the connection of a download it tries again to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
-EXAMPLES = 3  # of each command; a property of all requests and faults, of which a run looks at some
 BRIEF = Patience(first=0.01, longest=0.05, deadline=0.6, request=0.5)
 ALWAYS = 1 << 30
 FAULTS = {
@@ -44,6 +48,8 @@ FAULTS = {
     "wrong checksums always": {"lying": True, "times": ALWAYS},
 }  # fmt: skip
 COMMANDS = [f"{word} {part}" for word in ("promote", "rollback", "publish") for part in Part]
+# of each command; a property of all requests and faults, of which a run looks at some
+EXAMPLES = -(-int(os.environ.get("FAULTY_REQUESTS", str(3 * len(COMMANDS)))) // len(COMMANDS))
 Buckets = dict[str, dict[str, Object]]
 
 
@@ -55,6 +61,7 @@ class Desk:
         before: the buckets as each command finds them.
         wanted: what the bucket shows when it is done.
         requests: what it asks for, each request by its action, name, and how many like it came before.
+        said: what came of each request that was hit.
     """
 
     place: Path
@@ -64,6 +71,7 @@ class Desk:
     old: dict[str, State] = field(default_factory=dict)
     new: dict[str, State] = field(default_factory=dict)
     requests: dict[str, list[tuple[str, str, int]]] = field(default_factory=dict)
+    said: Counter[str] = field(default_factory=Counter)
 
     def keep(self) -> Buckets:
         return {name: dict(objects) for name, objects in self.storage.buckets.items()}
@@ -83,6 +91,9 @@ class Desk:
             "publish": lambda: BUILDS[part].build(job_of(self.env, part)),
         }
         commands[word]()
+
+    def history(self) -> None:
+        history.run(milestone=72, out=str(self.place), storage="gcs")
 
     def state(self, command: str) -> State:
         """What the bucket that a command publishes to shows. ArtifactError: it is not whole."""
@@ -137,6 +148,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
             desk.new[command] = desk.state(command)
             assert desk.wrong(command) == []
         yield desk
+        print("", *(f"{count} {said}" for said, count in sorted(desk.said.items())), sep="\n")
     gc.collect()
 
 
@@ -158,6 +170,7 @@ def kind_of(request: tuple[str, str, int]) -> str:
     )
 
 
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("command", COMMANDS)
 @settings(max_examples=EXAMPLES)
 @given(data=st.data())
@@ -187,6 +200,7 @@ def check(desk: Desk, command: str, request: tuple[str, str, int], fault: str) -
         assert state is not None
         is_whole(state, pointer, desk.old[command], desk.new[command], command)
     assert [sentence for sentence in wrong if "was interrupted (run it again)" not in sentence] == [], said
+    desk.said[f"{command}: {type(err).__name__ if err else 'done'}"] += 1
     is_new = state is not None and not wrong and contents(state) == contents(desk.new[command])
     assert err or is_new
     if not is_new:
@@ -221,6 +235,91 @@ def contents(state: State) -> Mapping[str, Shown]:
         serial.sub("/SERIAL/", path): each for path, each in state.objects.items()
         if not path.endswith(("Release", "Release.gpg", "InRelease", ".json"))
     }  # fmt: skip
+
+
+class Written(dict[str, Object]):
+    """The objects of a bucket, which are looked at after every write."""
+
+    def __init__(self, objects: Mapping[str, Object], look: Callable[["Written"], None]) -> None:
+        super().__init__(objects)
+        self.look = look
+
+    def __setitem__(self, name: str, one: Object) -> None:
+        super().__setitem__(name, one)
+        self.look(self)
+
+    def __delitem__(self, name: str) -> None:
+        super().__delitem__(name)
+        self.look(self)
+
+
+@pytest.mark.parametrize("command", ["promote apt", "rollback apt"])
+def test_each_release_of_debian_is_whole_at_every_moment(desk: Desk, command: str) -> None:
+    desk.restore(desk.before[command])
+    live, seen, wrong = desk.storage.buckets[LIVE[Part.APT]], set[tuple[bytes, ...]](), list[AssertionError]()
+
+    def look(objects: Written) -> None:
+        try:
+            clients_find(bytes_of(objects))
+        except AssertionError as err:
+            wrong.append(err)
+        seen.add(inreleases(objects))
+
+    desk.storage.buckets[LIVE[Part.APT]] = Written(live, look)
+    desk.run(command)
+    assert wrong == []
+    (one, two), (new_one, new_two) = inreleases(live), inreleases(desk.storage.buckets[LIVE[Part.APT]])
+    assert seen == {(one, two), (new_one, two), (new_one, new_two)}, "one after the other"
+
+
+def bytes_of(objects: Mapping[str, Object]) -> dict[str, bytes]:
+    return {name: one.content for name, one in objects.items()}
+
+
+def inreleases(objects: Mapping[str, Object]) -> tuple[bytes, ...]:
+    """What clients begin with."""
+    return tuple(objects[f"72/dists/{codename}/InRelease"].content for codename in ("bookworm", "trixie"))
+
+
+@pytest.mark.parametrize(
+    ("command", "within"), [("promote apt", False), ("promote apt", True), ("rollback apt", False)]
+)  # fmt: skip
+def test_one_release_of_debian_went_on_and_the_other_did_not(
+    desk: Desk, command: str, within: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Within: what is beside the second InRelease was replaced, and it was not."""
+    desk.restore(desk.before[command])
+    before = inreleases(desk.storage.buckets[LIVE[Part.APT]])
+    source = half(desk.place, Part.APT, "gcs").staging
+    name = "72/dists/trixie/InRelease"
+    if within:
+        name = source.kept(staged_in(desk.place, Part.APT, "gcs").objects["dists/trixie/InRelease"].sha256)
+    desk.storage.faults.append(Fault("rewrite", name=name, status=403, times=ALWAYS))
+    err = refusal(lambda: desk.run(command))
+    assert err is not None
+    assert err.what == "gs://cros-packages/72/dists/trixie/InRelease: no right to do this"
+    desk.storage.faults.clear()
+    objects = desk.storage.buckets[LIVE[Part.APT]]
+    assert [one == two for one, two in zip(inreleases(objects), before, strict=True)] == [False, True]
+    clients_find(bytes_of(objects))
+    said = "was interrupted (run it again)"
+    assert [said in line for line in desk.wrong(command)] == [True, True]
+    with pytest.raises(ArtifactError) as caught:
+        desk.history()
+    assert said in caught.value.details
+    for diff in ("", ".."):
+        capsys.readouterr()
+        with pytest.raises(ArtifactError, match=re.escape(said)):
+            staged.run(milestone=72, diff=diff, out=str(desk.place), storage="gcs")
+        assert capsys.readouterr().out.count("    may go live\n") == (0 if diff else 6), "three of each half"
+    half_way = desk.keep()
+    for then in ("promote apt", "rollback apt"):
+        desk.restore(half_way)
+        desk.run(then)
+        assert desk.wrong(then) == []
+        undone = (command, then) == ("promote apt", "rollback apt")
+        assert contents(desk.state(then)) == contents(desk.old[then] if undone else desk.new[then])
+        desk.history()
 
 
 def test_a_fault_that_nobody_minds_is_found_by_these_checks(desk: Desk) -> None:

@@ -53,10 +53,11 @@ def build_sources(repository: Path, release: str) -> str:
 def build_preferences(non_free: Sequence[str] = ()) -> str:
     """The pins while an image is built; cros-apt-config brings the guest's own.
 
-    Our repository wins, nothing comes from Debian's non-free but what is named, and there is no mail server: some
-    package recommends one, and exim4 makes keys and a host's name of its own.
+    Our repository wins, nothing comes from Debian's non-free but what is named, and there is no mail: some packages
+    recommend it (bullseye's logrotate, emacs), and a mail server makes keys and a host's name of its own.
     """
-    pins = [("*", f"l={LABEL}", 1001), ("*", "c=non-free", -1), ("exim4*", "*", -1)]
+    mail = "bsd-mailx exim4* mailutils s-nail"
+    pins = [("*", f"l={LABEL}", 1001), ("*", "c=non-free", -1), (mail, "*", -1)]
     pins += [(package, "c=non-free", 500) for package in non_free]
     return "\n".join(f"Package: {names}\nPin: release {where}\nPin-Priority: {pin}\n" for names, where, pin in pins)
 

@@ -13,8 +13,7 @@ _TEST = (
     "libc6-dev", "libncurses-dev", "make", "mesa-utils", "python3-gi", "python3-gi-cairo", "python3-pyqt5",
     "python3-tk", "samba", "zstd",
 )  # fmt: skip
-# Without mailutils (the hyphen is apt's), which emacs recommends: a mail server with rights of its own would come, too.
-_APP_TEST = ("default-jre", "emacs", "gedit", "mailutils-")
+_APP_TEST = ("default-jre", "emacs", "gedit")
 # Debian has it in non-free; some mirrors leave that out.
 _LMBENCH = "lmbench"
 # In our own repository, from some milestones on.

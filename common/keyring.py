@@ -11,7 +11,7 @@ from pathlib import Path
 from common import tools
 from common.errors import ArtifactError, SigningError
 from common.files import secret_parent
-from common.signing import homedir
+from common.signing import homedir, start_agent
 
 UID = "Crostini desk run (THROWAWAY KEY made by the local runner, trust it for nothing) <throwaway@crostini.invalid>"
 ARCHIVE, ATTESTATION = "throwaway", "attestation"
@@ -48,6 +48,7 @@ def throwaway_key(keys_dir: Path, name: str = ARCHIVE) -> ThrowawayKey:
     Raises:
         ArtifactError: what is there is not a pair of keys.
         CommandError: gpg cannot make one.
+        DeadlineError: gpg-agent does not start.
     """
     keys_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     keys_dir.chmod(0o700)
@@ -125,6 +126,7 @@ def _make(folder: Path) -> None:
     # named after the place, so that the next run ends the agent of a killed one
     name = f"gpg-{hashlib.sha256(os.fsencode(folder.parent.resolve())).hexdigest()[:16]}"
     with homedir((secret_parent() or Path(tempfile.gettempdir())) / name) as home:
+        start_agent(home)
         call = ["gpg", "--homedir", str(home), "--batch", "--no-tty", "--quiet"]
         tools.capture([*call, "--generate-key"], stdin=_PARAMETERS, timeout=120)
         old = os.umask(0o077)

@@ -20,6 +20,7 @@ from common import tools
 from common.errors import CommandError, SigningError
 from common.files import remove_stale, secret_parent, workspace
 from common.gpgkeys import Key, parse_keys, problems_of
+from common.waiting import wait_until
 
 log = logging.getLogger(__name__)
 
@@ -71,12 +72,33 @@ def _end_agents(path: Path) -> None:
         tools.run(["gpgconf", "--homedir", path, "--kill", "all"], timeout=TIMEOUT, quiet=True)
 
 
+def start_agent(home: Path) -> None:
+    """Start the agent of a home directory before gpg does, which waits five seconds for it: too few on a busy machine.
+
+    Raises:
+        DeadlineError: it does not start.
+    """
+    launch: list[tools.Arg] = ["gpgconf", "--homedir", home, "--launch", "gpg-agent"]
+
+    def launched() -> bool:
+        try:
+            tools.run(launch, timeout=TIMEOUT, quiet=True)
+        except CommandError as err:
+            log.debug("%s", err.details)
+            return False
+        return True
+
+    wait_until(launched, "gpg-agent to start", timeout=TIMEOUT)
+
+
 def import_secret_keys(home: Path, files: Sequence[Path]) -> tuple[str, ...]:
     """Import armoured secret keys, and name what is to sign: for each key its newest signing subkey, or itself.
 
     Raises:
         SigningError: a file holds no secret key, or a key cannot sign.
+        DeadlineError: gpg-agent does not start.
     """
+    start_agent(home)
     found: list[str] = []
     for path in files:
         result = _gpg(home).import_keys_file(str(path))

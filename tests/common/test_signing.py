@@ -1,5 +1,7 @@
 """Keys and signatures: every kind clients refuse is refused here first, and what is made is what was asked for."""
 
+import os
+import shutil
 import stat
 import sys
 from collections.abc import Iterator, Sequence
@@ -70,6 +72,20 @@ with homedir() as home:
 
     wait_until(gone, "the next run to remove it", timeout=10)
     wait_until(lambda: not agents_of(left), "its agent to end", timeout=10)
+
+
+def test_an_agent_that_is_slow_to_start_is_waited_for(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = make_key(tmp_path, *ED25519)
+    calls, real = tmp_path / "calls", shutil.which("gpgconf")
+    program = tmp_path / "bin" / "gpgconf"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\necho x >>{calls}\n[ $(wc -l <{calls}) -gt 2 ] || exit 2\nexec {real} "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    assert import_secret_keys(home, [key])
+    assert len(calls.read_text().splitlines()) == 3
 
 
 def agents_of(home: Path) -> list[psutil.Process]:

@@ -232,7 +232,7 @@ def moved(url: str, name: str, have: Stat | None) -> ConflictError:
     return ConflictError(
         f"{url}/{name} was changed by {who!r} while we published",
         details=f"it is now generation {have.generation}, sha256 {have.sha256}",
-        hint="nothing of ours became visible; publish again on top of it",
+        hint="nothing of ours became visible; run it again, on top of that",
     )
 
 

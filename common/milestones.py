@@ -11,6 +11,8 @@ FIRST_WITH_FOLDER = 70
 
 def folder_of(milestone: int) -> str:
     """The folder of a milestone in every bucket, `72`; "" for the bucket's top. UsageError: there never was one."""
+    if milestone == 0:  # the tasks' own word for none
+        raise UsageError("no milestone is named", hint="--milestone 72")
     if milestone < FIRST:
         raise UsageError(
             f"milestone {milestone!r} has no containers",

@@ -32,7 +32,8 @@ FOLDER = "snapshots"
 KEYRING = f"{FOLDER}/keyring.asc"
 PROVENANCE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "tag:cros-container-guest-tools,2026:snapshot/v1"
-SHORT = 12  # digits of an id that people see; four are enough to name one
+SHORT = 12  # digits of an id that people see
+_FEWEST = 4  # with which they name one
 _ATTEMPTS = 5
 _ID = re.compile(r"[0-9a-f]{64}")
 _HINT = "restore the object's last good version; ./run invoke verify names all that is wrong"
@@ -207,7 +208,7 @@ class Snapshots(SnapshotStore):
         return [name.removesuffix(".json") for name in found if _ID.fullmatch(name.removesuffix(".json"))]
 
     def all(self, damaged: Callable[[ArtifactError], None] = lambda _err: None) -> list[Snapshot]:
-        """Those that are what their ids say, the newest first.
+        """Those that are what their ids say, and were made for this bucket and milestone; the newest first.
 
         Args:
             damaged: told what is wrong with each of the others, which hold nothing up: a rollback least of all.
@@ -232,9 +233,11 @@ class Snapshots(SnapshotStore):
 
         Raises:
             UsageError: there is none, or several begin so.
-            ArtifactError: it is not what its id says.
+            ArtifactError: it is not what its id says, or was made for another place.
         """
-        found = [each for each in self.ids() if each.startswith(snapshot)] if len(snapshot) >= 4 else []
+        if len(snapshot) < _FEWEST:
+            raise UsageError(f"{snapshot!r} names no snapshot", hint=f"{_FEWEST} digits of its id at least")
+        found = [each for each in self.ids() if each.startswith(snapshot)]
         if len(found) != 1:
             said = "no snapshot" if not found else f"{len(found)} snapshots"
             raise UsageError(
@@ -351,7 +354,14 @@ class Snapshots(SnapshotStore):
         held = self.bucket.read(name)
         if held is None or hashlib.sha256(held.content).hexdigest() != snapshot:
             raise ArtifactError(f"{self.bucket.url}/{name} is missing, or not what its name says", hint=_HINT)
-        return Snapshot.read(held.content, f"{self.bucket.url}/{name}")
+        found = Snapshot.read(held.content, f"{self.bucket.url}/{name}")
+        if (found.bucket, found.milestone) != (self.bucket.url, self.milestone):
+            raise ArtifactError(
+                f"{self.bucket.url}/{name} was made for milestone {found.milestone} of {found.bucket}: "
+                "its signature says nothing here",
+                hint="somebody has copied it: delete it, and publish to this milestone",
+            )
+        return found
 
 
 def current(snapshots: Sequence[Snapshot], state: State) -> Snapshot | None:

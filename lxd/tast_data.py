@@ -102,13 +102,24 @@ def used_in(folder: Path, pins: Pins) -> dict[str, Pin]:
     """The pins that a folder needs: of a root file system the kind it has already, as its tests ask for that one.
 
     A root file system it does not have is pinned as squashfs, where there is one.
+
+    Raises:
+        ArtifactError: it has a kind that was not published: a test would get new metadata with an old root file system.
     """
     groups: dict[str, list[str]] = {}
     for name in pins:
         match = _ROOTFS.fullmatch(name)
         groups.setdefault(match[1] if match else name, []).append(name)
     chosen: list[str] = []
-    for names in groups.values():
+    for start, names in groups.items():
+        for ending in (_SQUASHFS, _TARBALL):
+            old = f"{start}{ending}"
+            if _ROOTFS.fullmatch(old) and old not in names and (folder / old).is_file():
+                raise ArtifactError(
+                    f"{str(folder / old)!r} pins a kind of root file system that was not published with this image",
+                    hint="build it with ./run invoke lxd-container --tarball, or remove that file"
+                    if ending == _TARBALL else "publish the image again, or remove that file",
+                )  # fmt: skip
         have = [name for name in names if (folder / name).is_file()]
         usual = [name for name in names if name.endswith(_SQUASHFS)]
         chosen += have or usual or names

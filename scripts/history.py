@@ -27,14 +27,15 @@ def run(*, milestone: int, out: str, storage: str) -> None:
             wrong.append(err.what)
     if wrong:
         raise ArtifactError(
-            "a ledger does not say what happened", details="\n".join(wrong), hint="./run invoke verify --live"
-        )
+            "a ledger does not say what happened", details="\n".join(wrong),
+            hint=f"./run invoke verify --live --milestone {milestone}",
+        )  # fmt: skip
 
 
 def _printed(half: Half) -> list[str]:
     """Print the lines of one half; what is wrong with them."""
     lines = half.ledger.lines()
-    print(f"{half.live.url}: " + ("" if lines else "nothing was ever made live"))
+    print(f"{half.live.url}:" + ("" if lines else " nothing was ever made live"))
     for line in lines:
         print(f"  {described(line.entry)}")
     if not lines:

@@ -76,7 +76,7 @@ def run(part: Part, *, milestone: int, snapshot: str, how: How) -> None:
     if chosen is None:
         raise UsageError(
             f"{half.staging.url} shows nothing that was recorded",
-            hint="publish to staging first: ./run invoke continuous; ./run invoke staged lists what there is",
+            hint="publish to staging first (./run invoke continuous); ./run invoke staged lists what there is",
         )
     why = gate_of(half, how).why_not(half, chosen)
     for line in promote(half, chosen, why, how):

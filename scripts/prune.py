@@ -286,7 +286,7 @@ def summary(outcomes: Sequence[Outcome], *, plan: bool) -> Iterator[str]:
     reasons = Counter(reason.partition(" in gs://")[0] for why in kept for reason in why)
     because = f" ({', '.join(f'{count} {reason}' for reason, count in reasons.most_common())})" if kept else ""
     yield f"{len(kept)} snapshots stay{because}; {gone} go"
-    yield f"{len(deleted)} objects {'would be ' if plan else ''}deleted, {_megabytes(sum(deleted))} freed"
+    yield f"{len(deleted)} objects {'would be deleted now' if plan else 'deleted'}, {_megabytes(sum(deleted))} freed"
     if waiting:
         yield (
             f"{len(waiting)} objects ({_megabytes(sum(size for size, _due in waiting))}) wait until clients have "

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from common.aptstate import apt_state
 from common.bucket import Bucket
-from common.errors import ArtifactError, UsageError
+from common.errors import ArtifactError, SigningError, UsageError
 from common.ledger import Action, Entry, Ledger
 from common.milestones import folder_of, object_name
 from common.shown import State
@@ -137,6 +137,12 @@ class Gate:
 
         Tast runs on images: for a repository, it is images built from exactly that one which have to be green.
         """
+        try:
+            return self._why_not(half, snapshot)
+        except SigningError as err:  # nothing says whose word counts
+            return [err.what]
+
+    def _why_not(self, half: Half, snapshot: Snapshot) -> list[str]:
         if half.part is Part.CONTAINER:
             return why_not(half.staging, snapshot, self.suites, self._believed(half, half.staging))
         built = snapshot.origin.inputs.get(_REPOSITORY, "")

@@ -31,7 +31,10 @@ def put(half: Half, to: str, how: How) -> None:
     """Put a snapshot of a half back. Arguments and errors: see `run`."""
     lines = half.ledger.lines()
     if not lines:
-        raise UsageError(f"nothing was ever made live in {half.live.url}", hint=f"./run invoke promote-{half.part}")
+        raise UsageError(
+            f"nothing was ever made live in {half.live.url}",
+            hint=f"./run invoke promote-{half.part} --milestone {half.milestone}",
+        )
     last = lines[-1].entry
     chosen = half.live.find(to or target(half, lines))
     live = half.known_live()
@@ -68,8 +71,8 @@ def before_live(lines: Sequence[Line]) -> str:
     before = promotion_of(lines, lines[-1].entry).before
     if not before:
         raise UsageError(
-            "what is live now was the first that ever was",
-            hint="promote another snapshot; ./run invoke staged lists them",
+            f"nothing was live before {lines[-1].entry.after[:SHORT]}, which is live now",
+            hint="promote another snapshot (./run invoke staged lists them), or name one: --to ID",
         )
     return before
 

@@ -37,7 +37,7 @@ def run(*, milestone: int, diff: str, out: str, storage: str) -> None:
     how, damaged = How(out=out, storage=storage), list[ArtifactError]()
     for half in halves:
         snapshots = half.staging.all(damaged.append)
-        print(f"{half.staging.url}: " + ("" if snapshots else "nothing was recorded"))
+        print(f"{half.staging.url}:" + ("" if snapshots else " nothing was recorded"))
         shown, live = _told(half, half.staging, damaged), half.sources(_told(half, half.live, damaged))
         gate = gate_of(half, how)
         for each, before in zip(snapshots, [*snapshots[1:], None], strict=False):
@@ -79,7 +79,7 @@ def age(snapshot: Snapshot) -> str:
 def changes(half: Half, snapshot: Snapshot, before: Snapshot | None) -> Iterator[str]:
     """What is in a snapshot of staging that was not in the one before, for people."""
     if before is None:
-        yield f"the first one: {len(snapshot.objects)} objects"
+        yield f"the oldest one here: {len(snapshot.objects)} objects"
         return
     found = differences(Kept(half.staging, before), Kept(half.staging, snapshot))
     listed = [line for each in found for line in each.lines()]

@@ -36,6 +36,8 @@ def run(
     folder = Path(results)
     read = read_results(folder)
     note = read_note(folder)
+    if not read.files and note is None:
+        raise UsageError(f"{results!r} has nothing that Tast writes", hint="name the directory with results.json in it")
     if not suite and note is None:
         raise UsageError("no suite is named, and the results do not say which it was", hint="--suite pfq")
     wanted = find_suite(suite or (note.suite if note else ""))

@@ -13,12 +13,17 @@ def test_69_is_at_the_top_and_70_has_a_folder(milestone: int, folder: str) -> No
     assert folder_of(milestone) == folder
 
 
-@pytest.mark.parametrize("milestone", [68, 1, 0, -72])
+@pytest.mark.parametrize("milestone", [68, 1, -72])
 def test_earlier_milestones_are_refused(milestone: int) -> None:
     with pytest.raises(UsageError, match=f"milestone {milestone} has no containers"):
         folder_of(milestone)
     with pytest.raises(UsageError, match=f"milestone {milestone} has no containers"):
         object_name(milestone, "pool")
+
+
+def test_none_is_named() -> None:
+    with pytest.raises(UsageError, match="no milestone is named"):
+        folder_of(0)
 
 
 @given(st.integers(70, 10000), st.integers(70, 10000))

@@ -3,6 +3,7 @@
 import contextlib
 import datetime as dt
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -102,12 +103,29 @@ def test_snapshots_in_a_bucket(tmp_path: Path) -> None:
     assert store.read_kept(first.objects["a"].sha256).content == b"one"
     assert current(store.all(), first.state) == first
     for name in ("", "abc", "0" * 64):
-        with pytest.raises(UsageError, match="no snapshot"):
+        with pytest.raises(UsageError, match="names no snapshot" if len(name) < 4 else "has no snapshot"):
             store.find(name)
     (tmp_path / f"b/72/snapshots/{first.id}.json").write_text("{}")
     damaged: list[ArtifactError] = []
     assert [each.id for each in store.all(damaged.append)] == [second.id]
     assert "not what its name says" in damaged[0].what
+
+
+def test_a_snapshot_that_was_copied_from_elsewhere_is_none(tmp_path: Path) -> None:
+    """Its signature is good: it says what was tested there."""
+    bucket = DirectoryBucket(tmp_path / "b")
+    with homedir() as home:
+        signer = Signer(home, import_secret_keys(home, [throwaway_key(tmp_path / "keys", ATTESTATION).secret]))
+        snapshot = made(1, shown(bucket, b"one"))
+        Snapshots(bucket, 72).add(snapshot, signer, publisher="me")
+    shutil.copytree(tmp_path / "b/72", tmp_path / "b/73")
+    shutil.copytree(tmp_path / "b", tmp_path / "other")
+    for place in (Snapshots(bucket, 73), Snapshots(DirectoryBucket(tmp_path / "other"), 72)):
+        damaged: list[ArtifactError] = []
+        assert place.all(damaged.append) == []
+        assert "was made for milestone 72 of gs://b: its signature says nothing here" in damaged[0].what
+        with pytest.raises(ArtifactError, match="was made for milestone 72 of gs://b"):
+            place.find(snapshot.id)
 
 
 class Meanwhile(DirectoryBucket):

@@ -130,9 +130,13 @@ def test_a_checkout_keeps_the_kind_of_root_file_system_it_has(tmp_path: Path) ->
     assert set(used_in(tmp_path, pins)) == {metadata, tarball}
     (tmp_path / squashfs).touch()
     assert set(used_in(tmp_path, pins)) == {metadata, squashfs, tarball}
-    del pins[squashfs]
-    (tmp_path / tarball).unlink()
-    assert set(used_in(tmp_path, pins)) == {metadata, tarball}
+    for published_only, kept in ((tarball, squashfs), (squashfs, tarball)):
+        fewer = {name: pins[name] for name in (metadata, published_only)}
+        with pytest.raises(ArtifactError, match=f"{kept}' pins a kind of root file system that was not published"):
+            used_in(tmp_path, fewer)
+        (tmp_path / kept).unlink()
+        assert set(used_in(tmp_path, fewer)) == {metadata, published_only}
+        (tmp_path / kept).touch()
 
 
 @pytest.mark.parametrize(

@@ -329,8 +329,8 @@ def test_the_repository(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"milestone": 0}, "milestone 0 has no containers"),
         ({"milestone": 68}, "milestone 68 has no containers"),
+        ({"milestone": 0}, "no milestone is named"),
         ({"keep": 0}, "--keep 0 would keep no snapshot"),
         ({"older_than": "7"}, "--older-than '7' is no age"),
         ({"older_than": "-7d"}, "--older-than '-7d' is no age"),
@@ -357,5 +357,5 @@ def test_the_task_ends_with_an_exit_code(pristine: Checkout) -> None:
     assert finished.code == 0
     assert finished.output.splitlines()[-4:] == [
         "gs://cros-containers/72:", "  nothing was recorded", "0 snapshots stay; 0 go",
-        "0 objects would be deleted, 0.0 MB freed",
+        "0 objects would be deleted now, 0.0 MB freed",
     ]  # fmt: skip

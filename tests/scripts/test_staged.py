@@ -1,6 +1,7 @@
 """What `invoke staged` says of a desk's staging."""
 
 import datetime as dt
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from common.errors import GateError, UsageError
 from common.snapshots import Part
 from scripts import staged
 from scripts.promote import How, run
+from scripts.releases import STAGING
 from tests.scripts.releaseparts import make_green, publish
 from tests.scripts.releaseparts import staged as shown
 
@@ -31,14 +33,29 @@ def test_what_is_staged_what_is_new_and_why_it_may_not_go_live(
     first = shown(tmp_path, Part.APT).id
     run(Part.APT, milestone=72, snapshot="", how=How(out=str(tmp_path), who="me"))
     publish(tmp_path, "72.2")
-    apt = lines(tmp_path, capsys)[: lines(tmp_path, capsys).index("gs://cros-containers-staging/72: ")]
+    apt = lines(tmp_path, capsys)[: lines(tmp_path, capsys).index("gs://cros-containers-staging/72:")]
     second = shown(tmp_path, Part.APT).id
-    assert apt[:2] == ["gs://cros-packages-staging/72: ", f"  {second} 0 min old (staged)"]
+    assert apt[:2] == ["gs://cros-packages-staging/72:", f"  {second} 0 min old (staged)"]
     assert "      upgraded: cros-garcon 72.1+deb12 -> 72.2+deb12" in apt
     at = apt.index("    may not go live:")
     assert apt[at + 1] == "      pfq: there is no evidence"
     assert apt[at + 2 :] == [f"  {first} 0 min old (live)", apt[at + 3], "    may go live"]
-    assert apt[at + 3].startswith("    the first one: ")
+    assert apt[at + 3].startswith("    the oldest one here: ")
+
+
+def test_without_a_keyring_nothing_may_go_live_and_all_is_listed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """For who has no key: with one, its own is enough."""
+    publish(tmp_path, "72.1")
+    make_green(tmp_path)
+    shutil.rmtree(tmp_path / "keys")
+    for bucket in STAGING.values():
+        (tmp_path / "gs" / bucket / "72/snapshots/keyring.asc").unlink()
+    said = lines(tmp_path, capsys)
+    assert [line for line in said if line.startswith("gs://")] == [f"gs://{each}/72:" for each in STAGING.values()]
+    assert ["keyring.asc is missing: nobody can verify a snapshot" in line for line in said].count(True) == 2
+    assert "    may go live" not in said
 
 
 def test_a_snapshot_that_claims_to_be_of_later_than_now(

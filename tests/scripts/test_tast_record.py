@@ -145,6 +145,13 @@ def test_results_that_nobody_knows_the_snapshot_of(
     assert only_evidence(store, made).why[0].startswith("release_run.json is missing")
 
 
+def test_a_directory_without_any_results(recorded: Recorded, tmp_path: Path, store: SnapshotStore, made: str) -> None:
+    (tmp_path / "results").mkdir()
+    with pytest.raises(UsageError, match="has nothing that Tast writes"):
+        recorded(suite="pfq")
+    assert store.evidence(made) == {}
+
+
 def test_a_plan_attaches_nothing(
     recorded: Recorded, tmp_path: Path, store: SnapshotStore, made: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from common.aptstate import apt_state
 from common.bucket import Bucket
@@ -146,12 +147,19 @@ class Gate:
         if half.part is Part.CONTAINER:
             return why_not(half.staging, snapshot, self.suites, self._believed(half, half.staging))
         built = snapshot.origin.inputs.get(_REPOSITORY, "")
-        images = [each for each in self.images.all() if built and built in each.origin.inputs.values()]
-        found = [why_not(self.images, each, self.suites, self._believed(half, self.images)) for each in images]
+        images = [each for each in self._images if built and built in each.origin.inputs.values()]
+        believed = self._believed(half, self.images)
+        found = [(why_not(self.images, each, self.suites, believed), each.short) for each in images]
         own = why_not(half.staging, snapshot, (), self._believed(half, half.staging))
         if not found:
             return [*own, "no images of staging were built from this repository"]
-        return [*own, *min(found, key=len)]
+        why, short = min(found, key=lambda each: len(each[0]))
+        return [*own, *(f"{sentence} (of the images {short})" for sentence in why)]
+
+    @cached_property
+    def _images(self) -> list[Snapshot]:
+        """All snapshots of images, read once for as many of the repository as are asked about."""
+        return self.images.all()
 
     def _believed(self, half: Half, staging: Snapshots) -> bytes:
         """The keys whose signatures count.

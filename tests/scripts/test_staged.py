@@ -38,7 +38,8 @@ def test_what_is_staged_what_is_new_and_why_it_may_not_go_live(
     assert apt[:2] == ["gs://cros-packages-staging/72:", f"  {second} 0 min old (staged)"]
     assert "      upgraded: cros-garcon 72.1+deb12 -> 72.2+deb12" in apt
     at = apt.index("    may not go live:")
-    assert apt[at + 1] == "      pfq: there is no evidence"
+    images = shown(tmp_path, Part.CONTAINER).short
+    assert apt[at + 1] == f"      pfq: there is no evidence (of the images {images})"
     assert apt[at + 2 :] == [f"  {first} 0 min old (live)", apt[at + 3], "    may go live"]
     assert apt[at + 3].startswith("    the oldest one here: ")
 

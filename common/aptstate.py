@@ -41,7 +41,11 @@ def _state(bucket: Bucket, milestone: int, pointers: Mapping[str, bytes]) -> Sta
     replaced = [KEYRING]
     for pointer, content in pointers.items():
         dist = pointer.removesuffix("/InRelease")
-        indices = indices_of(content.decode(errors="replace"))
+        try:
+            indices = indices_of(content.decode(errors="replace"))
+        except ArtifactError as err:
+            where = f"{bucket.url}/{object_name(milestone, pointer)}"
+            raise ArtifactError(f"{where}: {err.what}", hint=_HINT) from err
         for index in indices:
             each = Object(size=index.size, sha256=index.sha256)
             objects |= {f"{dist}/{index.path}": each, f"{dist}/{index.by_hash}": each}

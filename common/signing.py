@@ -17,7 +17,7 @@ from pathlib import Path
 import gnupg
 
 from common import tools
-from common.errors import CommandError, SigningError
+from common.errors import CommandError, DeadlineError, SigningError
 from common.files import remove_stale, secret_parent, workspace
 from common.gpgkeys import Key, parse_keys, problems_of
 from common.waiting import wait_until
@@ -79,16 +79,21 @@ def start_agent(home: Path) -> None:
         DeadlineError: it does not start.
     """
     launch: list[tools.Arg] = ["gpgconf", "--homedir", home, "--launch", "gpg-agent"]
+    said = ""
 
     def launched() -> bool:
+        nonlocal said
         try:
             tools.run(launch, timeout=TIMEOUT, quiet=True)
         except CommandError as err:
-            log.debug("%s", err.details)
+            said = err.details
             return False
         return True
 
-    wait_until(launched, "gpg-agent to start", timeout=TIMEOUT)
+    try:
+        wait_until(launched, "gpg-agent to start", timeout=TIMEOUT)
+    except DeadlineError as err:
+        raise DeadlineError(err.what, details=said) from err
 
 
 def import_secret_keys(home: Path, files: Sequence[Path]) -> tuple[str, ...]:

@@ -56,13 +56,14 @@ class Half:
 
     def staged(self) -> Snapshot | None:
         """The snapshot that staging shows now."""
-        return self._shown(self.staging)
+        return self.shown(self.staging)
 
     def shown_live(self) -> Snapshot | None:
         """The snapshot that is live now."""
-        return self._shown(self.live)
+        return self.shown(self.live)
 
-    def _shown(self, snapshots: Snapshots) -> Snapshot | None:
+    def shown(self, snapshots: Snapshots) -> Snapshot | None:
+        """The snapshot that staging, or live, shows now; None where that is nothing, or nothing that was recorded."""
         state = self.state(snapshots.bucket)
         return recorded(snapshots, snapshots.all(), state) if state else None
 

@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterator
 
 from common.errors import ArtifactError, UsageError
 from common.snapshots import Part, Snapshot, Snapshots
-from lxd.state import recorded
 from scripts.differences import Kept, differences
 from scripts.promote import How, gate_of
 from scripts.releases import Half
@@ -129,9 +128,8 @@ def _kept(half: Half, store: Snapshots) -> Kept | None:
 
 def _shown(half: Half, store: Snapshots) -> Snapshot | None:
     """The snapshot that a bucket shows; None where nothing is published. ArtifactError: that is none of them."""
-    state = half.state(store.bucket)
-    found = recorded(store, store.all(), state) if state else None
-    if state and found is None:
+    found = half.shown(store)
+    if found is None and half.state(store.bucket):
         raise ArtifactError(
             UNRECORDED.format(store.url), hint=f"./run invoke verify --milestone {half.milestone} says more"
         )

@@ -50,8 +50,6 @@ def run(*, milestone: int, tast_tests: str, snapshot: str, plan: bool, out: str,
         ArtifactError: there are no such images, or what says so cannot be read.
         CommandError: git refused the commit; the checkout is as it was.
     """
-    if not milestone:
-        raise UsageError("no milestone is named", hint="--milestone 72")
     folder_of(milestone)
     checkout = checkout_of(tast_tests)
     store = SnapshotStore(open_bucket(store_of(storage, out), BUCKET), milestone)
